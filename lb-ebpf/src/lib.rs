@@ -1,0 +1,3 @@
+//! The decision function of the data plane.
+#![no_std]
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The command `xlb`.
+fn main() {}
