@@ -1,1 +1,3 @@
-//! The controller of xlb.
+//! The controller of xlb: configuration, plan, health, data plane, control.
+
+pub mod config;

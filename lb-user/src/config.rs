@@ -1,0 +1,3 @@
+//! The configuration: file (as written) -> resolve (all errors, each with its place) -> model (as meant).
+
+pub mod model;
