@@ -1,3 +1,22 @@
-//! The decision function of the data plane.
-#![no_std]
+//! The data plane of xlb as one decision function: [`forward::forward`] looks at a packet and at tables, changes the
+//! packet, and says how it ends.
+//!
+//! The library has no `unsafe` and knows neither XDP nor maps: a packet is a [`packet::Packet`], the tables are
+//! [`tables::Tables`]. In the kernel these are the XDP context and BPF maps (`main.rs`, `xdp.rs`, `maps.rs`), on the
+//! host a byte slice and ordinary collections ([`memory`]), so one piece of code runs in the kernel, in unit tests and
+//! in `xlb explain`, and a parity test compares the two byte for byte.
+#![cfg_attr(target_arch = "bpf", no_std)]
 #![forbid(unsafe_code)]
+
+pub mod checksum;
+pub mod connection;
+pub mod forward;
+pub mod headers;
+pub mod ip;
+#[cfg(not(target_arch = "bpf"))]
+pub mod memory;
+pub mod packet;
+pub mod parse;
+pub mod rewrite;
+pub mod select;
+pub mod tables;

@@ -1,0 +1,144 @@
+//! Connections as the tables hold them: two entries each, one for every direction.
+//!
+//! An entry is found by a packet's addresses and ports and says what they become. The entry of the opposite direction
+//! is found by the translated tuple with its ends exchanged, so neither needs to name the other.
+
+use crate::addr::{Address, Mac, Port, V4, V6};
+
+/// What a packet is looked up by. The protocol is not a part of it: each protocol has its own table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct ConnectionKey<A> {
+    /// The packet's source address.
+    pub source: A,
+    /// The packet's destination address.
+    pub destination: A,
+    /// The packet's source port.
+    pub source_port: Port,
+    /// The packet's destination port.
+    pub destination_port: Port,
+}
+
+const _: () = assert!(size_of::<ConnectionKey<V4>>() == 4 + 4 + 2 + 2);
+const _: () = assert!(size_of::<ConnectionKey<V6>>() == 16 + 16 + 2 + 2);
+
+impl<A: Address> ConnectionKey<A> {
+    /// The same tuple seen from the other end.
+    #[must_use]
+    #[inline(always)]
+    pub fn reversed(&self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+        }
+    }
+
+    /// The sum of its 16-bit words, unfolded.
+    #[inline(always)]
+    pub fn sum(&self) -> u32 {
+        self.source.sum()
+            + self.destination.sum()
+            + self.source_port.to_wire() as u32
+            + self.destination_port.to_wire() as u32
+    }
+}
+
+/// How a packet leaves this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct NextHop {
+    /// Destination of the frame.
+    pub destination: Mac,
+    /// Source of the frame: the address of the egress interface.
+    pub source: Mac,
+    /// Index of the egress interface; never above [`crate::limits::INTERFACES`].
+    pub interface: u16,
+    /// 802.1Q tag of the frame (priority bits and VLAN id); 0 is untagged.
+    pub vlan: u16,
+    /// Largest IP packet that fits, in bytes.
+    pub mtu: u16,
+}
+
+/// One direction of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Connection<A> {
+    /// What the packet's addresses and ports become.
+    pub translated: ConnectionKey<A>,
+    /// Change of the IPv4 header's sum, TTL decrement included (RFC 1624); unused for IPv6.
+    pub l3_delta: u16,
+    /// Change of the TCP or UDP sum.
+    pub l4_delta: u16,
+    /// Cached route of the translated packet; valid while `generation` is the current one.
+    pub next_hop: NextHop,
+    /// What this direction has seen: [`flags`].
+    pub flags: u16,
+    /// The [`crate::service::Settings::generation`] at which `next_hop` and the real server were last verified.
+    pub generation: u32,
+    /// Time of the last packet, in ticks, at most one second old.
+    pub last_seen: u32,
+    /// Index of the real server.
+    pub real_server: u32,
+}
+
+const _: () = assert!(size_of::<NextHop>() == 6 + 6 + 2 + 2 + 2);
+const _: () = assert!(size_of::<Connection<V4>>() == 12 + 2 + 2 + 18 + 2 + 4 + 4 + 4);
+const _: () = assert!(size_of::<Connection<V6>>() == 36 + 2 + 2 + 18 + 2 + 4 + 4 + 4);
+
+/// Bits of [`Connection::flags`].
+pub mod flags {
+    /// The direction from the real server to the client.
+    pub const REPLY: u16 = 1;
+    /// A FIN was seen in this direction.
+    pub const FIN: u16 = 1 << 1;
+    /// A RST was seen in this direction.
+    pub const RST: u16 = 1 << 2;
+    /// In a half-open reply entry: the SYN-ACK was seen and its sequence number kept.
+    pub const SYN_ACK: u16 = 1 << 3;
+    /// Taken over without having seen its beginning.
+    pub const ADOPTED: u16 = 1 << 4;
+    /// The source is translated too (hairpin).
+    pub const SOURCE_NAT: u16 = 1 << 5;
+}
+
+/// A TCP connection whose handshake is not proven yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct HalfOpen<A> {
+    /// What it will be.
+    pub connection: Connection<A>,
+    /// In the reply entry, once [`flags::SYN_ACK`] is set: the sequence number of the real server's SYN-ACK.
+    pub server_sequence: u32,
+}
+
+const _: () = assert!(size_of::<HalfOpen<V4>>() == 48 + 4);
+const _: () = assert!(size_of::<HalfOpen<V6>>() == 72 + 4);
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn an_entry_of_each_family_fits_the_memory_that_the_documentation_names() {
+        // A preallocated hash element adds 48 bytes, its bucket 16 (kernel/bpf/hashtab.c); keys are rounded up to 8.
+        let per_direction = |key: usize, value: usize| 48 + 16 + key.next_multiple_of(8) + value;
+        assert_eq!(2 * per_direction(size_of::<ConnectionKey<V4>>(), size_of::<Connection<V4>>()), 256);
+        assert_eq!(2 * per_direction(size_of::<ConnectionKey<V6>>(), size_of::<Connection<V6>>()), 352);
+    }
+
+    #[test]
+    fn reversing_twice_is_the_same_tuple() {
+        let key = ConnectionKey {
+            source: V4::from(Ipv4Addr::new(198, 51, 100, 7)),
+            destination: V4::from(Ipv4Addr::new(192, 0, 2, 10)),
+            source_port: Port::new(40_000),
+            destination_port: Port::new(80),
+        };
+        assert_eq!(key.reversed().reversed(), key);
+        assert_eq!(key.reversed().sum(), key.sum());
+    }
+}

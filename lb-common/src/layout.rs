@@ -1,0 +1,50 @@
+//! Names of the maps, and the version of what is in them.
+
+/// Raised whenever a key, a value or the meaning of a field changes. Pinned maps of another version are not adopted.
+pub const VERSION: u32 = 1;
+
+/// Names of the maps, the same in the object, in the pin directory and in `bpftool`.
+pub mod map {
+    /// `Settings`, one element.
+    pub const SETTINGS: &str = "SETTINGS";
+    /// Interface index -> `Interface`.
+    pub const INTERFACES: &str = "INTERFACES";
+    /// Interface slot and outcome -> `Counter`, per CPU.
+    pub const OUTCOMES: &str = "OUTCOMES";
+    /// `VipKey<V4>` -> flags.
+    pub const VIPS_V4: &str = "VIPS_V4";
+    /// `VipKey<V6>` -> flags.
+    pub const VIPS_V6: &str = "VIPS_V6";
+    /// `ServiceKey<V4>` -> virtual server index.
+    pub const SERVICES_V4: &str = "SERVICES_V4";
+    /// `ServiceKey<V6>` -> virtual server index.
+    pub const SERVICES_V6: &str = "SERVICES_V6";
+    /// Virtual server index -> `VirtualServer`.
+    pub const VIRTUAL_SERVERS: &str = "VIRTUAL_SERVERS";
+    /// Virtual server index -> its scheduling table.
+    pub const SCHEDULING: &str = "SCHEDULING";
+    /// Virtual server index -> position in its sequence.
+    pub const CURSORS: &str = "CURSORS";
+    /// Real server index -> `RealServer`.
+    pub const REAL_SERVERS: &str = "REAL_SERVERS";
+    /// Real server index -> `Load`.
+    pub const LOADS: &str = "LOADS";
+    /// Real server index and direction -> `Counter`, per CPU.
+    pub const TRAFFIC: &str = "TRAFFIC";
+    /// Established TCP connections.
+    pub const TCP_V4: &str = "TCP_V4";
+    /// Established TCP connections.
+    pub const TCP_V6: &str = "TCP_V6";
+    /// TCP connections without a proven handshake.
+    pub const HALF_OPEN_V4: &str = "HALF_OPEN_V4";
+    /// TCP connections without a proven handshake.
+    pub const HALF_OPEN_V6: &str = "HALF_OPEN_V6";
+    /// UDP connections.
+    pub const UDP_V4: &str = "UDP_V4";
+    /// UDP connections.
+    pub const UDP_V6: &str = "UDP_V6";
+    /// `ServiceKey<V4>` of a real server -> what its replies come from.
+    pub const REVERSE_V4: &str = "REVERSE_V4";
+    /// `ServiceKey<V6>` of a real server -> what its replies come from.
+    pub const REVERSE_V6: &str = "REVERSE_V6";
+}

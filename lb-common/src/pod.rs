@@ -1,0 +1,39 @@
+//! Leave for aya to copy the types as plain bytes.
+#![cfg(feature = "user")]
+#![allow(unsafe_code, reason = "one of the four addresses of unsafe code: see ARCHITECTURE.md")]
+
+use crate::{
+    addr::{V4, V6},
+    connection::{Connection, ConnectionKey, HalfOpen},
+    counter::Counter,
+    service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer},
+};
+
+macro_rules! pod {
+    ($($type:ty),+ $(,)?) => {$(
+        // SAFETY: `repr(C)` integers only, every bit pattern is valid, and the size assertion beside the type proves that
+        // there is no padding.
+        unsafe impl aya::Pod for $type {}
+    )+};
+}
+
+pod!(
+    V4,
+    V6,
+    ConnectionKey<V4>,
+    ConnectionKey<V6>,
+    Connection<V4>,
+    Connection<V6>,
+    HalfOpen<V4>,
+    HalfOpen<V6>,
+    Counter,
+    Interface,
+    Load,
+    RealServer,
+    ServiceKey<V4>,
+    ServiceKey<V6>,
+    Settings,
+    VipKey<V4>,
+    VipKey<V6>,
+    VirtualServer,
+);

@@ -1,0 +1,168 @@
+//! What the controller tells the data plane: interfaces, virtual servers, real servers, settings.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::addr::{Mac, Port, V4, V6};
+
+/// What a new connection is looked up by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct ServiceKey<A> {
+    /// The VIP, or the real server in the reverse index.
+    pub address: A,
+    /// The port; [`Port::ANY`] matches where no other does.
+    pub port: Port,
+    /// IANA protocol number.
+    pub protocol: u16,
+}
+
+/// An address that some virtual server listens on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct VipKey<A>(pub A);
+
+const _: () = assert!(size_of::<ServiceKey<V4>>() == 4 + 2 + 2);
+const _: () = assert!(size_of::<ServiceKey<V6>>() == 16 + 2 + 2);
+
+/// A virtual server, found by its index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct VirtualServer {
+    /// A [`Scheduling`].
+    pub scheduling: u32,
+    /// [`virtual_server`] bits.
+    pub flags: u32,
+}
+
+/// Bits of [`VirtualServer::flags`].
+pub mod virtual_server {
+    /// The deterministic choice looks at the client's port too, not only at its address.
+    pub const HASH_PORT: u32 = 1;
+    /// TCP that is neither known nor a SYN is taken over.
+    pub const ADOPT: u32 = 1 << 1;
+    /// TCP that is neither known nor a SYN is answered with a reset; without this and `ADOPT` it is dropped.
+    pub const RESET: u32 = 1 << 2;
+}
+
+/// How a real server is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Scheduling {
+    /// The next slot of the sequence: rr, wrr.
+    Sequence = 1,
+    /// The lowest load for its weight: lc, wlc.
+    LeastConnection = 2,
+    /// The slot of the client's address: sh, mh.
+    SourceHash = 3,
+}
+
+impl Scheduling {
+    /// From the number in the map.
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::Sequence),
+            2 => Some(Self::LeastConnection),
+            3 => Some(Self::SourceHash),
+            _ => None,
+        }
+    }
+}
+
+/// Where the parts of a scheduling table begin: its first four slots.
+///
+/// A scheduling table is one array of 32-bit slots that is replaced as a whole: this head, the Maglev table, the round
+/// robin sequence, the pool. All but the head are real server indices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SchedulingHead {
+    /// Slots of the Maglev table; 0 when there is no real server.
+    pub maglev: u32,
+    /// Slots of the sequence.
+    pub sequence: u32,
+    /// Real servers that take new connections.
+    pub pool: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+/// A real server of one virtual server, found by its index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RealServer {
+    /// Its address as on the wire; IPv4 in the first word.
+    pub address: [u32; 4],
+    /// Its port; [`Port::ANY`] keeps the client's destination port.
+    pub port: Port,
+    /// [`real_server`] bits.
+    pub flags: u16,
+    /// 1..=65535 as the scheduler sees it; 0 takes no new connections.
+    pub weight: u32,
+    /// Index of its virtual server.
+    pub virtual_server: u32,
+    /// New connections are refused at this many; 0 is no limit.
+    pub max_connections: u32,
+}
+
+const _: () = assert!(size_of::<RealServer>() == 32);
+
+/// Bits of [`RealServer::flags`].
+pub mod real_server {
+    /// The entry is in use. A connection whose real server is not present goes to another one.
+    pub const PRESENT: u16 = 1;
+    /// Down or removed: connections are answered with a reset.
+    pub const RESET: u16 = 1 << 1;
+    /// Down or removed: connections are rescheduled at their next packet.
+    pub const RESCHEDULE: u16 = 1 << 2;
+}
+
+/// Live connections of a real server; counted up by the data plane, recounted by the sweep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Load {
+    /// Connections in state established (TCP) or alive (UDP).
+    pub active: u64,
+    /// Connections in every other state.
+    pub inactive: u64,
+    /// Connections that were ever given to it; never recounted.
+    pub total: u64,
+}
+
+/// An interface that the program is attached to, found by its index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Interface {
+    /// Its address; frames for others are not ours.
+    pub mac: Mac,
+    /// [`interface`] bits; 0 means not attached.
+    pub flags: u16,
+    /// Largest IP packet, in bytes.
+    pub mtu: u16,
+    /// Its row in the outcome counters.
+    pub slot: u16,
+}
+
+const _: () = assert!(size_of::<Interface>() == 6 + 2 + 2 + 2);
+
+/// Bits of [`Interface::flags`].
+pub mod interface {
+    /// The program is attached here and may send here.
+    pub const ATTACHED: u16 = 1;
+    /// Its peers are on this host and may leave checksums to the receiver (veth, tap, virtio).
+    pub const PARTIAL_CHECKSUMS: u16 = 1 << 1;
+}
+
+/// What holds for every packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Settings {
+    /// The [`crate::hash::HashKey`].
+    pub hash_key: [u64; 2],
+    /// Entries verified at another generation verify their route and real server at their next packet. Never 0.
+    pub generation: u32,
+    /// Ticks of the clock a second (the kernel's HZ).
+    pub ticks_per_second: u32,
+}
+
+const _: () = assert!(size_of::<Settings>() == 16 + 4 + 4);

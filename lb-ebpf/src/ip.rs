@@ -1,0 +1,161 @@
+//! The two versions of IP behind one trait: reading a header, and writing a translation into it.
+
+use lb_common::addr::{Address, V4, V6};
+use lb_common::connection::ConnectionKey;
+use zerocopy::byteorder::native_endian::U32 as Wire32;
+
+use crate::{
+    checksum,
+    headers::{Extension, Ipv4, Ipv6, protocol},
+    packet::Packet,
+};
+
+/// What an IP header says.
+#[derive(Clone, Copy, Debug)]
+pub struct Network<A> {
+    /// Source address.
+    pub source: A,
+    /// Destination address.
+    pub destination: A,
+    /// Protocol of the payload, behind every extension header.
+    pub protocol: u8,
+    /// Offset of the payload in the frame.
+    pub payload: usize,
+    /// Offset of the end of the packet in the frame: padding is beyond.
+    pub end: usize,
+    /// Time to live or hop limit.
+    pub ttl: u8,
+    /// Whether the packet is a part of a larger one.
+    pub fragment: bool,
+    /// Version and lengths add up.
+    pub sound: bool,
+}
+
+/// Which checksum of the header a translation has to keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hop {
+    /// This machine is a hop: one off the TTL.
+    Counted,
+    /// The kernel forwards the packet and counts the hop itself.
+    LeftToKernel,
+}
+
+/// A version of IP.
+pub trait Ip: Address {
+    /// Reads the header at `offset`; `None` when the frame ends within it.
+    fn read<P: Packet>(packet: &P, offset: usize) -> Option<Network<Self>>;
+
+    /// Writes translated addresses into the header at `offset`. `delta` is [`checksum::header_delta`]'s.
+    fn write<P: Packet>(
+        packet: &mut P,
+        offset: usize,
+        translated: &ConnectionKey<Self>,
+        delta: u16,
+        hop: Hop,
+    ) -> Option<()>;
+}
+
+impl Ip for V4 {
+    #[inline(always)]
+    fn read<P: Packet>(packet: &P, offset: usize) -> Option<Network<Self>> {
+        let header: &Ipv4 = packet.get(offset)?;
+        let header_length = ((header.version_length & 0x0f) as usize) * 4;
+        let total_length = header.total_length.get() as usize;
+        Some(Network {
+            source: Self::from_wire(header.source.get()),
+            destination: Self::from_wire(header.destination.get()),
+            protocol: header.protocol,
+            payload: offset + header_length,
+            end: offset + total_length,
+            ttl: header.ttl,
+            // More fragments, or not the first one.
+            fragment: header.fragment.get() & 0x3fff != 0,
+            sound: header.version_length >> 4 == 4
+                && header_length >= size_of::<Ipv4>()
+                && total_length >= header_length
+                && packet.holds(offset + total_length),
+        })
+    }
+
+    #[inline(always)]
+    fn write<P: Packet>(
+        packet: &mut P,
+        offset: usize,
+        translated: &ConnectionKey<Self>,
+        delta: u16,
+        hop: Hop,
+    ) -> Option<()> {
+        let header: &mut Ipv4 = packet.get_mut(offset)?;
+        header.source.set(translated.source.to_wire());
+        header.destination.set(translated.destination.to_wire());
+        let delta = match hop {
+            Hop::Counted => {
+                header.ttl = header.ttl.wrapping_sub(1);
+                delta
+            }
+            Hop::LeftToKernel => checksum::fold(delta as u32 + !checksum::TTL_DECREMENT as u32),
+        };
+        header.checksum.set(checksum::update(header.checksum.get(), delta));
+        Some(())
+    }
+}
+
+/// Extension headers that are looked behind; more are somebody testing us.
+const EXTENSIONS: usize = 4;
+
+impl Ip for V6 {
+    #[inline(always)]
+    fn read<P: Packet>(packet: &P, offset: usize) -> Option<Network<Self>> {
+        let header: &Ipv6 = packet.get(offset)?;
+        let end = offset + size_of::<Ipv6>() + header.payload_length.get() as usize;
+        let version = header.version_class_flow.get() >> 28;
+        let mut network = Network {
+            source: Self::from_wire(header.source.map(Wire32::get)),
+            destination: Self::from_wire(header.destination.map(Wire32::get)),
+            protocol: header.next_header,
+            payload: offset + size_of::<Ipv6>(),
+            end,
+            ttl: header.hop_limit,
+            fragment: false,
+            sound: version == 6 && packet.holds(end),
+        };
+        for _ in 0..EXTENSIONS {
+            match network.protocol {
+                protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => {
+                    let Some(extension) = packet.get::<Extension>(network.payload) else {
+                        network.sound = false;
+                        break;
+                    };
+                    network.protocol = extension.next_header;
+                    network.payload += (extension.length as usize + 1) * 8;
+                }
+                protocol::FRAGMENT => {
+                    network.fragment = true;
+                    break;
+                }
+                _ => break,
+            }
+        }
+        if network.payload > network.end {
+            network.sound = false;
+        }
+        Some(network)
+    }
+
+    #[inline(always)]
+    fn write<P: Packet>(
+        packet: &mut P,
+        offset: usize,
+        translated: &ConnectionKey<Self>,
+        _delta: u16,
+        hop: Hop,
+    ) -> Option<()> {
+        let header: &mut Ipv6 = packet.get_mut(offset)?;
+        header.source = translated.source.to_wire().map(Wire32::new);
+        header.destination = translated.destination.to_wire().map(Wire32::new);
+        if hop == Hop::Counted {
+            header.hop_limit = header.hop_limit.wrapping_sub(1);
+        }
+        Some(())
+    }
+}

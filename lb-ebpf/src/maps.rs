@@ -1,0 +1,265 @@
+//! The tables as BPF maps.
+#![allow(unsafe_code, reason = "the map adapter; see ARCHITECTURE.md")]
+// Values are plain integers that several CPUs and the controller read and write without locks. Each is written whole,
+// and every interleaving of whole writes is one the data plane is prepared for: that is what the blocks below rely on
+// when they turn a pointer that the kernel returned into a reference for the length of one packet.
+
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray},
+    helpers::generated::bpf_jiffies64,
+    macros::btf_map,
+    programs::XdpContext,
+};
+use lb_common::{
+    addr::{Protocol, V4, V6},
+    connection::{Connection, ConnectionKey, HalfOpen},
+    counter::Counter,
+    limits::{ATTACHED_INTERFACES, INTERFACES as INTERFACE_LIMIT, OUTCOME_ROW},
+    outcome::Outcome,
+    service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer},
+};
+use lb_ebpf::tables::{Common, Refused, Route, Tables};
+
+use crate::{route::route, xdp::CHUNK};
+
+/// `BPF_F_MMAPABLE`: the controller fills a table through a mapping.
+const MMAPABLE: usize = 1 << 10;
+/// `BPF_F_INNER_MAP`: tables of different lengths fit into one outer map.
+const INNER_MAP: usize = 1 << 12;
+
+/// Sizes written as `SIZED` come from the configuration: the loader sets them.
+const SIZED: usize = 1;
+
+/// One element of a scheduling table. The kernel rounds the elements of a mapped array up to 8 bytes: two slots fill one.
+type SlotPair = [u32; 2];
+type SchedulingTable = Array<SlotPair, SIZED, { MMAPABLE | INNER_MAP }>;
+
+#[btf_map]
+static SETTINGS: Array<Settings, 1> = Array::new();
+#[btf_map]
+pub static INTERFACES: Array<Interface, { INTERFACE_LIMIT as usize }> = Array::new();
+#[btf_map]
+static OUTCOMES: PerCpuArray<Counter, { (ATTACHED_INTERFACES * OUTCOME_ROW) as usize }> = PerCpuArray::new();
+#[btf_map]
+static VIPS_V4: HashMap<VipKey<V4>, u32, SIZED> = HashMap::new();
+#[btf_map]
+static VIPS_V6: HashMap<VipKey<V6>, u32, SIZED> = HashMap::new();
+#[btf_map]
+static SERVICES_V4: HashMap<ServiceKey<V4>, u32, SIZED> = HashMap::new();
+#[btf_map]
+static SERVICES_V6: HashMap<ServiceKey<V6>, u32, SIZED> = HashMap::new();
+#[btf_map]
+static VIRTUAL_SERVERS: Array<VirtualServer, SIZED> = Array::new();
+#[btf_map]
+static SCHEDULING: ArrayOfMaps<SchedulingTable, SIZED> = ArrayOfMaps::new();
+#[btf_map]
+static CURSORS: Array<u32, SIZED> = Array::new();
+#[btf_map]
+static REAL_SERVERS: Array<RealServer, SIZED> = Array::new();
+#[btf_map]
+static LOADS: Array<Load, SIZED> = Array::new();
+#[btf_map]
+static TRAFFIC: PerCpuArray<Counter, SIZED> = PerCpuArray::new();
+#[btf_map]
+static TCP_V4: HashMap<ConnectionKey<V4>, Connection<V4>, SIZED> = HashMap::new();
+#[btf_map]
+static TCP_V6: HashMap<ConnectionKey<V6>, Connection<V6>, SIZED> = HashMap::new();
+#[btf_map]
+static HALF_OPEN_V4: LruHashMap<ConnectionKey<V4>, HalfOpen<V4>, SIZED> = LruHashMap::new();
+#[btf_map]
+static HALF_OPEN_V6: LruHashMap<ConnectionKey<V6>, HalfOpen<V6>, SIZED> = LruHashMap::new();
+#[btf_map]
+static UDP_V4: LruHashMap<ConnectionKey<V4>, Connection<V4>, SIZED> = LruHashMap::new();
+#[btf_map]
+static UDP_V6: LruHashMap<ConnectionKey<V6>, Connection<V6>, SIZED> = LruHashMap::new();
+#[btf_map]
+static REVERSE_V4: HashMap<ServiceKey<V4>, ServiceKey<V4>, SIZED> = HashMap::new();
+#[btf_map]
+static REVERSE_V6: HashMap<ServiceKey<V6>, ServiceKey<V6>, SIZED> = HashMap::new();
+#[btf_map]
+static SCRATCH: PerCpuArray<[u64; CHUNK / 8], 1> = PerCpuArray::new();
+
+/// This CPU's scratch memory.
+#[inline(always)]
+pub fn scratch() -> Option<*mut [u64; CHUNK / 8]> {
+    SCRATCH.get_ptr_mut(0)
+}
+
+/// The maps, in the context of one packet: the kernel's routing is asked through it.
+pub struct Maps<'a> {
+    context: &'a XdpContext,
+}
+
+impl<'a> Maps<'a> {
+    #[inline(always)]
+    pub fn new(context: &'a XdpContext) -> Self {
+        Self { context }
+    }
+
+    /// Counts the end of a packet.
+    #[inline(always)]
+    pub fn count(&self, interface: u32, outcome: Outcome, bytes: u64) {
+        let slot = self.interface(interface).map_or(0, |interface| u32::from(interface.slot));
+        if let Some(counter) = OUTCOMES.get_ptr_mut(slot * OUTCOME_ROW + outcome as u32) {
+            // SAFETY: this CPU's own copy.
+            unsafe { (*counter).add(bytes) };
+        }
+    }
+}
+
+impl Common for Maps<'_> {
+    #[inline(always)]
+    fn now(&self) -> u32 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_jiffies64() as u32 }
+    }
+
+    #[inline(always)]
+    fn settings(&self) -> Option<&Settings> {
+        SETTINGS.get(0)
+    }
+
+    #[inline(always)]
+    fn interface(&self, index: u32) -> Option<&Interface> {
+        INTERFACES.get(index)
+    }
+
+    #[inline(always)]
+    fn virtual_server(&self, index: u32) -> Option<&VirtualServer> {
+        VIRTUAL_SERVERS.get(index)
+    }
+
+    #[inline(always)]
+    fn real_server(&self, index: u32) -> Option<&RealServer> {
+        REAL_SERVERS.get(index)
+    }
+
+    #[inline(always)]
+    fn load(&mut self, index: u32) -> Option<&mut Load> {
+        // SAFETY: see the head of this file.
+        LOADS.get_ptr_mut(index).map(|load| unsafe { &mut *load })
+    }
+
+    #[inline(always)]
+    fn scheduling(&self, virtual_server: u32, slot: u32) -> Option<u32> {
+        let pair = SCHEDULING.get_value(virtual_server, &(slot / 2))?;
+        Some(if slot % 2 == 0 { pair[0] } else { pair[1] })
+    }
+
+    #[inline(always)]
+    fn next_turn(&mut self, virtual_server: u32) -> u32 {
+        let Some(cursor) = CURSORS.get_ptr_mut(virtual_server) else { return 0 };
+        // SAFETY: see the head of this file. Two CPUs that read the same turn give it twice, which the sequence evens out.
+        unsafe {
+            let turn = *cursor;
+            *cursor = turn.wrapping_add(1);
+            turn
+        }
+    }
+
+    #[inline(always)]
+    fn count_traffic(&mut self, real_server: u32, reply: bool, bytes: u64) {
+        if let Some(counter) = TRAFFIC.get_ptr_mut(real_server * 2 + u32::from(reply)) {
+            // SAFETY: this CPU's own copy.
+            unsafe { (*counter).add(bytes) };
+        }
+    }
+}
+
+/// `E2BIG`, what a full hash map answers.
+const E2BIG: i32 = -7;
+
+#[inline(always)]
+const fn refused(error: i32) -> Refused {
+    if error == E2BIG { Refused::Full } else { Refused::Exists }
+}
+
+macro_rules! tables {
+    ($family:ty, $tcp:ident, $half_open:ident, $udp:ident, $vips:ident, $services:ident, $reverse:ident) => {
+        impl Tables<$family> for Maps<'_> {
+            #[inline(always)]
+            fn is_vip(&self, address: $family) -> bool {
+                $vips.get_ptr(VipKey(address)).is_some()
+            }
+
+            #[inline(always)]
+            fn service(&self, key: &ServiceKey<$family>) -> Option<u32> {
+                // SAFETY: see the head of this file.
+                unsafe { $services.get(key).copied() }
+            }
+
+            #[inline(always)]
+            fn reverse(&self, real_server: &ServiceKey<$family>) -> Option<ServiceKey<$family>> {
+                // SAFETY: see the head of this file.
+                unsafe { $reverse.get(real_server).copied() }
+            }
+
+            #[inline(always)]
+            fn connection(
+                &mut self,
+                protocol: Protocol,
+                key: &ConnectionKey<$family>,
+            ) -> Option<&mut Connection<$family>> {
+                let entry = match protocol {
+                    Protocol::Tcp => $tcp.get_ptr_mut(key),
+                    Protocol::Udp => $udp.get_ptr_mut(key),
+                };
+                // SAFETY: see the head of this file.
+                entry.map(|entry| unsafe { &mut *entry })
+            }
+
+            #[inline(always)]
+            fn insert(
+                &mut self,
+                protocol: Protocol,
+                key: &ConnectionKey<$family>,
+                entry: &Connection<$family>,
+            ) -> Result<(), Refused> {
+                match protocol {
+                    Protocol::Tcp => $tcp.insert(key, entry, u64::from(BPF_NOEXIST)),
+                    Protocol::Udp => $udp.insert(key, entry, u64::from(BPF_NOEXIST)),
+                }
+                .map_err(refused)
+            }
+
+            #[inline(always)]
+            fn remove(&mut self, protocol: Protocol, key: &ConnectionKey<$family>) {
+                // Not there is as good as removed.
+                let _ = match protocol {
+                    Protocol::Tcp => $tcp.remove(key),
+                    Protocol::Udp => $udp.remove(key),
+                };
+            }
+
+            #[inline(always)]
+            fn half_open(&mut self, key: &ConnectionKey<$family>) -> Option<&mut HalfOpen<$family>> {
+                // SAFETY: see the head of this file.
+                $half_open.get_ptr_mut(key).map(|entry| unsafe { &mut *entry })
+            }
+
+            #[inline(always)]
+            fn insert_half_open(
+                &mut self,
+                key: &ConnectionKey<$family>,
+                entry: &HalfOpen<$family>,
+            ) -> Result<(), Refused> {
+                $half_open.insert(key, entry, u64::from(BPF_NOEXIST)).map_err(refused)
+            }
+
+            #[inline(always)]
+            fn remove_half_open(&mut self, key: &ConnectionKey<$family>) {
+                // Not there is as good as removed.
+                let _ = $half_open.remove(key);
+            }
+
+            #[inline(always)]
+            fn route(&mut self, protocol: Protocol, key: &ConnectionKey<$family>, interface: u32) -> Route {
+                route(self.context, protocol, key, interface)
+            }
+        }
+    };
+}
+
+tables!(V4, TCP_V4, HALF_OPEN_V4, UDP_V4, VIPS_V4, SERVICES_V4, REVERSE_V4);
+tables!(V6, TCP_V6, HALF_OPEN_V6, UDP_V6, VIPS_V6, SERVICES_V6, REVERSE_V6);

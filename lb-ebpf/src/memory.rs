@@ -1,0 +1,261 @@
+//! The tables and the frame on the host: ordinary collections and a byte slice.
+
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, HashMap},
+    hash::Hash,
+};
+
+use lb_common::{
+    addr::{Address, Protocol, V4, V6},
+    connection::{Connection, ConnectionKey, HalfOpen},
+    counter::Counter,
+    service::{Interface, Load, RealServer, ServiceKey, Settings, VirtualServer},
+};
+
+use crate::{
+    checksum::fold,
+    packet::{Header, Packet},
+    tables::{Common, Refused, Route, Tables},
+};
+
+/// A frame in memory, in one buffer.
+#[derive(Debug)]
+pub struct Frame<'a> {
+    /// Index of the interface it arrived on.
+    pub interface: u32,
+    /// Its bytes, from the Ethernet header on.
+    pub bytes: &'a mut [u8],
+}
+
+impl Packet for Frame<'_> {
+    fn interface(&self) -> u32 {
+        self.interface
+    }
+
+    fn length(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn holds(&self, length: usize) -> bool {
+        length <= self.bytes.len()
+    }
+
+    fn get<T: Header>(&self, offset: usize) -> Option<&T> {
+        T::ref_from_prefix(self.bytes.get(offset..)?).ok().map(|(header, _)| header)
+    }
+
+    fn get_mut<T: Header>(&mut self, offset: usize) -> Option<&mut T> {
+        T::mut_from_prefix(self.bytes.get_mut(offset..)?).ok().map(|(header, _)| header)
+    }
+
+    fn sum(&self, offset: usize, length: usize) -> Option<u16> {
+        if length > 9216 {
+            return None;
+        }
+        let bytes = self.bytes.get(offset..offset.checked_add(length)?)?;
+        let sum = bytes.chunks(2).fold(0u32, |sum, pair| {
+            sum + u32::from(u16::from_ne_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]))
+        });
+        Some(fold(sum))
+    }
+}
+
+/// Tables of one family.
+#[derive(Clone, Debug)]
+pub struct Family<A> {
+    /// VIPs.
+    pub vips: Vec<A>,
+    /// Services by address and port.
+    pub services: HashMap<ServiceKey<A>, u32>,
+    /// The reverse index.
+    pub reverse: HashMap<ServiceKey<A>, ServiceKey<A>>,
+    /// Established TCP connections.
+    pub tcp: HashMap<ConnectionKey<A>, Connection<A>>,
+    /// UDP connections.
+    pub udp: HashMap<ConnectionKey<A>, Connection<A>>,
+    /// Unproven TCP connections.
+    pub half_open: HashMap<ConnectionKey<A>, HalfOpen<A>>,
+    /// Routes by destination; others are not forwarded.
+    pub routes: HashMap<A, Route>,
+}
+
+impl<A> Default for Family<A> {
+    fn default() -> Self {
+        Self {
+            vips: Vec::new(),
+            services: HashMap::new(),
+            reverse: HashMap::new(),
+            tcp: HashMap::new(),
+            udp: HashMap::new(),
+            half_open: HashMap::new(),
+            routes: HashMap::new(),
+        }
+    }
+}
+
+/// All tables.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// The clock, in ticks.
+    pub now: u32,
+    /// Settings, if they were written.
+    pub settings: Option<Settings>,
+    /// Interfaces by index.
+    pub interfaces: BTreeMap<u32, Interface>,
+    /// Virtual servers by index.
+    pub virtual_servers: BTreeMap<u32, VirtualServer>,
+    /// Scheduling tables by index of the virtual server, head included.
+    pub scheduling: BTreeMap<u32, Vec<u32>>,
+    /// Positions in the sequences.
+    pub cursors: BTreeMap<u32, Cell<u32>>,
+    /// Real servers by index.
+    pub real_servers: BTreeMap<u32, RealServer>,
+    /// Their loads.
+    pub loads: BTreeMap<u32, Load>,
+    /// Their traffic, requests and replies.
+    pub traffic: BTreeMap<u32, [Counter; 2]>,
+    /// Entries the established tables take, each direction counted; none is no limit.
+    pub capacity: Option<usize>,
+    /// IPv4.
+    pub v4: Family<V4>,
+    /// IPv6.
+    pub v6: Family<V6>,
+}
+
+impl Common for Memory {
+    fn now(&self) -> u32 {
+        self.now
+    }
+
+    fn settings(&self) -> Option<&Settings> {
+        self.settings.as_ref()
+    }
+
+    fn interface(&self, index: u32) -> Option<&Interface> {
+        self.interfaces.get(&index)
+    }
+
+    fn virtual_server(&self, index: u32) -> Option<&VirtualServer> {
+        self.virtual_servers.get(&index)
+    }
+
+    fn real_server(&self, index: u32) -> Option<&RealServer> {
+        self.real_servers.get(&index)
+    }
+
+    fn load(&mut self, index: u32) -> Option<&mut Load> {
+        self.loads.get_mut(&index)
+    }
+
+    fn scheduling(&self, virtual_server: u32, slot: u32) -> Option<u32> {
+        self.scheduling.get(&virtual_server)?.get(slot as usize).copied()
+    }
+
+    fn next_turn(&mut self, virtual_server: u32) -> u32 {
+        let cursor = self.cursors.entry(virtual_server).or_default();
+        let turn = cursor.get();
+        cursor.set(turn.wrapping_add(1));
+        turn
+    }
+
+    fn count_traffic(&mut self, real_server: u32, reply: bool, bytes: u64) {
+        self.traffic.entry(real_server).or_default()[usize::from(reply)].add(bytes);
+    }
+}
+
+/// The part of [`Memory`] that is of one family.
+pub trait OfFamily: Address + Hash {
+    /// Its tables.
+    fn of(memory: &Memory) -> &Family<Self>;
+    /// Its tables, to be changed.
+    fn of_mut(memory: &mut Memory) -> &mut Family<Self>;
+}
+
+impl OfFamily for V4 {
+    fn of(memory: &Memory) -> &Family<Self> {
+        &memory.v4
+    }
+    fn of_mut(memory: &mut Memory) -> &mut Family<Self> {
+        &mut memory.v4
+    }
+}
+
+impl OfFamily for V6 {
+    fn of(memory: &Memory) -> &Family<Self> {
+        &memory.v6
+    }
+    fn of_mut(memory: &mut Memory) -> &mut Family<Self> {
+        &mut memory.v6
+    }
+}
+
+impl<A> Family<A> {
+    const fn table(&mut self, protocol: Protocol) -> &mut HashMap<ConnectionKey<A>, Connection<A>> {
+        match protocol {
+            Protocol::Tcp => &mut self.tcp,
+            Protocol::Udp => &mut self.udp,
+        }
+    }
+}
+
+impl<A: OfFamily> Tables<A> for Memory {
+    fn is_vip(&self, address: A) -> bool {
+        A::of(self).vips.contains(&address)
+    }
+
+    fn service(&self, key: &ServiceKey<A>) -> Option<u32> {
+        A::of(self).services.get(key).copied()
+    }
+
+    fn reverse(&self, real_server: &ServiceKey<A>) -> Option<ServiceKey<A>> {
+        A::of(self).reverse.get(real_server).copied()
+    }
+
+    fn connection(&mut self, protocol: Protocol, key: &ConnectionKey<A>) -> Option<&mut Connection<A>> {
+        A::of_mut(self).table(protocol).get_mut(key)
+    }
+
+    fn insert(
+        &mut self,
+        protocol: Protocol,
+        key: &ConnectionKey<A>,
+        entry: &Connection<A>,
+    ) -> Result<(), Refused> {
+        let capacity = self.capacity.unwrap_or(usize::MAX);
+        let table = A::of_mut(self).table(protocol);
+        if table.contains_key(key) {
+            return Err(Refused::Exists);
+        }
+        if protocol == Protocol::Tcp && table.len() >= capacity {
+            return Err(Refused::Full);
+        }
+        table.insert(*key, *entry);
+        Ok(())
+    }
+
+    fn remove(&mut self, protocol: Protocol, key: &ConnectionKey<A>) {
+        A::of_mut(self).table(protocol).remove(key);
+    }
+
+    fn half_open(&mut self, key: &ConnectionKey<A>) -> Option<&mut HalfOpen<A>> {
+        A::of_mut(self).half_open.get_mut(key)
+    }
+
+    fn insert_half_open(&mut self, key: &ConnectionKey<A>, entry: &HalfOpen<A>) -> Result<(), Refused> {
+        let table = &mut A::of_mut(self).half_open;
+        if table.contains_key(key) {
+            return Err(Refused::Exists);
+        }
+        table.insert(*key, *entry);
+        Ok(())
+    }
+
+    fn remove_half_open(&mut self, key: &ConnectionKey<A>) {
+        A::of_mut(self).half_open.remove(key);
+    }
+
+    fn route(&mut self, _protocol: Protocol, key: &ConnectionKey<A>, _interface: u32) -> Route {
+        A::of(self).routes.get(&key.destination).copied().unwrap_or(Route::NotForwarded)
+    }
+}

@@ -1,0 +1,33 @@
+//! Access to the frame, checked against its end at every step.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// A header that can lie anywhere in a frame.
+pub trait Header: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned {}
+
+impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> Header for T {}
+
+/// A frame, from its Ethernet header on.
+///
+/// Offsets count from the first byte of the frame. Headers are within the first buffer of a frame that has several;
+/// what is beyond it is only measured ([`Packet::holds`]) and summed ([`Packet::sum`]).
+pub trait Packet {
+    /// Index of the interface it arrived on.
+    fn interface(&self) -> u32;
+
+    /// Length of the frame's first buffer, in bytes; of the whole frame when it has only one.
+    fn length(&self) -> usize;
+
+    /// Whether the whole frame has at least `length` bytes.
+    fn holds(&self, length: usize) -> bool;
+
+    /// The header at `offset`, if the frame is long enough.
+    fn get<T: Header>(&self, offset: usize) -> Option<&T>;
+
+    /// The header at `offset`, to be changed.
+    fn get_mut<T: Header>(&mut self, offset: usize) -> Option<&mut T>;
+
+    /// The folded one's complement sum of `length` bytes from `offset`, odd lengths padded with a zero byte (RFC 1071),
+    /// or `None` when the frame is shorter or `length` is above 9216.
+    fn sum(&self, offset: usize, length: usize) -> Option<u16>;
+}

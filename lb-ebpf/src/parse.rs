@@ -1,0 +1,116 @@
+//! From a sound IP packet to what a connection is looked up by.
+
+use lb_common::{
+    addr::{Port, Protocol},
+    connection::ConnectionKey,
+    tcp::header::{FIN, RST, SYN},
+};
+
+use crate::{
+    headers::{Tcp, Udp, protocol},
+    ip::{Ip, Network},
+    packet::Packet,
+};
+
+/// A TCP segment or UDP datagram.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram<A> {
+    /// Its addresses and ports.
+    pub key: ConnectionKey<A>,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Flags of the TCP header; 0 for UDP.
+    pub flags: u8,
+    /// Offset of the IP header in the frame.
+    pub network: usize,
+    /// Offset of the transport header in the frame.
+    pub transport: usize,
+    /// Offset of the end of the packet in the frame.
+    pub end: usize,
+    /// Time to live or hop limit.
+    pub ttl: u8,
+    /// The checksum field, as on the wire.
+    pub checksum: u16,
+}
+
+/// Why a packet has no datagram that could be looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// The transport protocol is not TCP or UDP.
+    Protocol,
+    /// The transport header does not fit or contradicts the packet's length.
+    Malformed,
+}
+
+impl<A: Ip> Datagram<A> {
+    /// Length of the IP packet, in bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn packet_length(&self) -> usize {
+        self.end - self.network
+    }
+
+    /// Length of the transport header and its payload, in bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn transport_length(&self) -> usize {
+        self.end - self.transport
+    }
+
+    /// No TCP connection has these flags: none, SYN with FIN or RST, FIN with RST (RFC 9293 knows no use for them).
+    #[inline(always)]
+    #[must_use]
+    pub fn has_bad_flags(&self) -> bool {
+        self.protocol == Protocol::Tcp
+            && match self.flags & (SYN | FIN | RST) {
+                0 => self.flags == 0,
+                SYN | FIN | RST => false,
+                _ => true,
+            }
+    }
+}
+
+/// Reads the transport header of a sound packet that is not a fragment.
+#[inline(always)]
+pub fn datagram<A: Ip, P: Packet>(
+    packet: &P,
+    offset: usize,
+    network: &Network<A>,
+) -> Result<Datagram<A>, Unreadable> {
+    let transport = network.payload;
+    let available = network.end - transport;
+    let (protocol, source_port, destination_port, flags, checksum) = match network.protocol {
+        protocol::TCP => {
+            let header: &Tcp = packet.get(transport).ok_or(Unreadable::Malformed)?;
+            let header_length = (header.data_offset >> 4) as usize * 4;
+            if header_length < size_of::<Tcp>() || header_length > available {
+                return Err(Unreadable::Malformed);
+            }
+            (Protocol::Tcp, header.source_port, header.destination_port, header.flags, header.checksum)
+        }
+        protocol::UDP => {
+            let header: &Udp = packet.get(transport).ok_or(Unreadable::Malformed)?;
+            let length = header.length.get() as usize;
+            if length < size_of::<Udp>() || length > available {
+                return Err(Unreadable::Malformed);
+            }
+            (Protocol::Udp, header.source_port, header.destination_port, 0, header.checksum)
+        }
+        _ => return Err(Unreadable::Protocol),
+    };
+    Ok(Datagram {
+        key: ConnectionKey {
+            source: network.source,
+            destination: network.destination,
+            source_port: Port::from_wire(source_port.get()),
+            destination_port: Port::from_wire(destination_port.get()),
+        },
+        protocol,
+        flags,
+        network: offset,
+        transport,
+        end: network.end,
+        ttl: network.ttl,
+        checksum: checksum.get(),
+    })
+}

@@ -1,0 +1,148 @@
+//! Writes a translation into a packet: addresses, ports, checksums, hop, link addresses.
+
+use lb_common::{
+    addr::{Mac, Protocol},
+    connection::{ConnectionKey, NextHop},
+};
+use zerocopy::byteorder::native_endian::U16 as Wire16;
+
+use crate::{
+    checksum,
+    headers::{Ethernet, Tcp, Udp},
+    ip::{Hop, Ip},
+    packet::Packet,
+    parse::Datagram,
+};
+
+/// A translation with its precomputed changes of the checksums.
+#[derive(Clone, Copy, Debug)]
+pub struct Translation<'a, A> {
+    /// What the addresses and ports become.
+    pub to: &'a ConnectionKey<A>,
+    /// [`checksum::header_delta`].
+    pub l3_delta: u16,
+    /// [`checksum::delta`].
+    pub l4_delta: u16,
+}
+
+/// Where the packet goes from here.
+#[derive(Clone, Copy, Debug)]
+pub enum Exit<'a> {
+    /// Onto the wire, to this neighbour.
+    Wire(&'a NextHop),
+    /// Up to the kernel, which routes it.
+    Kernel,
+}
+
+/// Who completes the transport checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Completion {
+    /// It is complete: update it.
+    Update,
+    /// The sender left it to its hardware and the packet goes onto the wire: compute it.
+    Compute,
+    /// The sender left it to its hardware and the kernel still knows: keep the field a sum of the pseudo-header.
+    Leave,
+}
+
+/// Applies `translation` to the packet. `None` when a header is not where it was parsed, which cannot be.
+///
+/// `partial` says that senders on the ingress interface may leave checksums to their hardware: then a field that holds
+/// exactly the sum of the pseudo-header is taken for unfinished. Were it a finished checksum by chance, computing it
+/// again gives the same value.
+#[inline(always)]
+pub fn apply<A: Ip, P: Packet>(
+    packet: &mut P,
+    datagram: &Datagram<A>,
+    translation: Translation<'_, A>,
+    exit: Exit<'_>,
+    partial: bool,
+) -> Option<()> {
+    let completion = if partial && is_unfinished(datagram) {
+        match exit {
+            Exit::Wire(_) => Completion::Compute,
+            Exit::Kernel => Completion::Leave,
+        }
+    } else {
+        Completion::Update
+    };
+    let hop = match exit {
+        Exit::Wire(next_hop) => {
+            write_link(packet, next_hop)?;
+            Hop::Counted
+        }
+        Exit::Kernel => Hop::LeftToKernel,
+    };
+    A::write(packet, datagram.network, translation.to, translation.l3_delta, hop)?;
+    let checksum = match completion {
+        Completion::Update => checksum::update(datagram.checksum, translation.l4_delta),
+        Completion::Compute => 0,
+        Completion::Leave => checksum::fold(datagram.checksum as u32 + translation.l4_delta as u32),
+    };
+    write_transport(packet, datagram, translation.to, checksum)?;
+    if completion == Completion::Compute {
+        let checksum = compute(packet, datagram, translation.to)?;
+        write_transport(packet, datagram, translation.to, checksum)?;
+    }
+    Some(())
+}
+
+/// The checksum field holds the sum of the pseudo-header and nothing else.
+#[inline(always)]
+fn is_unfinished<A: Ip>(datagram: &Datagram<A>) -> bool {
+    let key = &datagram.key;
+    let length = datagram.transport_length() as u16;
+    datagram.checksum == checksum::pseudo_header(key.source, key.destination, datagram.protocol as u8, length)
+}
+
+/// The checksum from scratch; the field in the packet is 0.
+#[inline(never)]
+fn compute<A: Ip, P: Packet>(packet: &P, datagram: &Datagram<A>, to: &ConnectionKey<A>) -> Option<u16> {
+    let length = datagram.transport_length();
+    let pseudo = checksum::pseudo_header(to.source, to.destination, datagram.protocol as u8, length as u16);
+    let sum = packet.sum(datagram.transport, length)?;
+    Some(!checksum::fold(pseudo as u32 + sum as u32))
+}
+
+#[inline(always)]
+fn write_link<P: Packet>(packet: &mut P, next_hop: &NextHop) -> Option<()> {
+    let header: &mut Ethernet = packet.get_mut(0)?;
+    write_mac(&mut header.destination, next_hop.destination);
+    write_mac(&mut header.source, next_hop.source);
+    Some(())
+}
+
+#[inline(always)]
+fn write_mac(field: &mut [Wire16; 3], mac: Mac) {
+    let [a, b, c] = mac.0;
+    field[0].set(a);
+    field[1].set(b);
+    field[2].set(c);
+}
+
+#[inline(always)]
+fn write_transport<A: Ip, P: Packet>(
+    packet: &mut P,
+    datagram: &Datagram<A>,
+    to: &ConnectionKey<A>,
+    checksum: u16,
+) -> Option<()> {
+    match datagram.protocol {
+        Protocol::Tcp => {
+            let header: &mut Tcp = packet.get_mut(datagram.transport)?;
+            header.source_port.set(to.source_port.to_wire());
+            header.destination_port.set(to.destination_port.to_wire());
+            header.checksum.set(checksum);
+        }
+        Protocol::Udp => {
+            let header: &mut Udp = packet.get_mut(datagram.transport)?;
+            header.source_port.set(to.source_port.to_wire());
+            header.destination_port.set(to.destination_port.to_wire());
+            // 0 means that there is none (RFC 768), and stays; a computed 0 is written as its other form.
+            if datagram.checksum != 0 {
+                header.checksum.set(if checksum == 0 { 0xffff } else { checksum });
+            }
+        }
+    }
+    Some(())
+}

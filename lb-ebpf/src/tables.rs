@@ -1,0 +1,95 @@
+//! What the decision function asks and tells: BPF maps in the kernel, collections on the host.
+
+use lb_common::{
+    addr::{Address, Protocol},
+    connection::{Connection, ConnectionKey, HalfOpen, NextHop},
+    service::{Interface, Load, RealServer, ServiceKey, Settings, VirtualServer},
+};
+
+/// Why an entry was not inserted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The key is there already.
+    Exists,
+    /// The table is full.
+    Full,
+}
+
+/// How a packet gets to its destination, as the kernel's routing knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Out of an interface, to a neighbour.
+    Via(NextHop),
+    /// There is a route, but the neighbour's link address is not known yet.
+    NeighbourUnknown,
+    /// To this machine itself, to an interface that is not ours, or nowhere.
+    NotForwarded,
+}
+
+/// Tables that do not depend on the address family.
+pub trait Common {
+    /// The clock, in ticks; wraps around.
+    fn now(&self) -> u32;
+
+    /// What holds for every packet.
+    fn settings(&self) -> Option<&Settings>;
+
+    /// The interface with this index.
+    fn interface(&self, index: u32) -> Option<&Interface>;
+
+    /// The virtual server with this index.
+    fn virtual_server(&self, index: u32) -> Option<&VirtualServer>;
+
+    /// The real server with this index.
+    fn real_server(&self, index: u32) -> Option<&RealServer>;
+
+    /// Live connections of the real server with this index.
+    fn load(&mut self, index: u32) -> Option<&mut Load>;
+
+    /// One slot of the scheduling table of a virtual server.
+    fn scheduling(&self, virtual_server: u32, slot: u32) -> Option<u32>;
+
+    /// The position in the sequence of a virtual server; moves on by one.
+    fn next_turn(&mut self, virtual_server: u32) -> u32;
+
+    /// Counts an IP packet of `bytes` bytes to or from a real server.
+    fn count_traffic(&mut self, real_server: u32, reply: bool, bytes: u64);
+}
+
+/// Tables of one address family.
+pub trait Tables<A: Address>: Common {
+    /// Whether some virtual server listens on this address.
+    fn is_vip(&self, address: A) -> bool;
+
+    /// Index of the virtual server that listens on exactly this.
+    fn service(&self, key: &ServiceKey<A>) -> Option<u32>;
+
+    /// What the replies of this real server come from, where that is unambiguous.
+    fn reverse(&self, real_server: &ServiceKey<A>) -> Option<ServiceKey<A>>;
+
+    /// A proven connection (TCP), or any (UDP).
+    fn connection(&mut self, protocol: Protocol, key: &ConnectionKey<A>) -> Option<&mut Connection<A>>;
+
+    /// Adds one direction, unless the key is there already.
+    fn insert(
+        &mut self,
+        protocol: Protocol,
+        key: &ConnectionKey<A>,
+        entry: &Connection<A>,
+    ) -> Result<(), Refused>;
+
+    /// Removes one direction.
+    fn remove(&mut self, protocol: Protocol, key: &ConnectionKey<A>);
+
+    /// A TCP connection that is not proven yet.
+    fn half_open(&mut self, key: &ConnectionKey<A>) -> Option<&mut HalfOpen<A>>;
+
+    /// Adds one direction of an unproven connection, unless the key is there already. Evicts the least recently used.
+    fn insert_half_open(&mut self, key: &ConnectionKey<A>, entry: &HalfOpen<A>) -> Result<(), Refused>;
+
+    /// Removes one direction of an unproven connection.
+    fn remove_half_open(&mut self, key: &ConnectionKey<A>);
+
+    /// The route of a packet with these addresses that arrived on `interface`.
+    fn route(&mut self, protocol: Protocol, key: &ConnectionKey<A>, interface: u32) -> Route;
+}

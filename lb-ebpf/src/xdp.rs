@@ -1,0 +1,109 @@
+//! A frame in the XDP context.
+#![allow(unsafe_code, reason = "the packet adapter; see ARCHITECTURE.md")]
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::generated::{bpf_csum_diff, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
+    programs::XdpContext,
+};
+use lb_ebpf::{
+    checksum::fold,
+    packet::{Header, Packet},
+};
+
+use crate::maps;
+
+/// The frame of one run of the program.
+pub struct Frame<'a> {
+    context: &'a XdpContext,
+}
+
+/// Bytes summed at a time: what `bpf_csum_diff` took at once before Linux 6.13.
+pub const CHUNK: usize = 512;
+
+/// Chunks of the longest packet that is summed.
+const CHUNKS: usize = 9216 / CHUNK;
+
+impl<'a> Frame<'a> {
+    #[inline(always)]
+    pub fn new(context: &'a XdpContext) -> Self {
+        Self { context }
+    }
+
+    #[inline(always)]
+    fn at<T>(&self, offset: usize) -> Option<*mut T> {
+        let start = self.context.data() + offset;
+        if start + size_of::<T>() > self.context.data_end() {
+            return None;
+        }
+        Some(start as *mut T)
+    }
+}
+
+impl Packet for Frame<'_> {
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        self.context.ingress_ifindex() as u32
+    }
+
+    #[inline(always)]
+    fn length(&self) -> usize {
+        self.context.data_end() - self.context.data()
+    }
+
+    #[inline(always)]
+    fn holds(&self, length: usize) -> bool {
+        // SAFETY: the context is the one this run was started with.
+        length <= self.length()
+            || length as u64 <= unsafe { bpf_xdp_get_buff_len(self.context.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn get<T: Header>(&self, offset: usize) -> Option<&T> {
+        // SAFETY: `at` has checked that `size_of::<T>()` bytes from there are in the frame; any bytes at any alignment
+        // are a header. The frame is this run's alone, and a shared borrow of it forbids changes.
+        self.at(offset).map(|header| unsafe { &*header })
+    }
+
+    #[inline(always)]
+    fn get_mut<T: Header>(&mut self, offset: usize) -> Option<&mut T> {
+        // SAFETY: as in `get`; the borrow is exclusive.
+        self.at(offset).map(|header| unsafe { &mut *header })
+    }
+
+    #[inline(always)]
+    fn sum(&self, offset: usize, length: usize) -> Option<u16> {
+        let scratch = maps::scratch()?;
+        let mut sum = 0u32;
+        for chunk in 0..=CHUNKS {
+            let done = chunk * CHUNK;
+            if done >= length {
+                return Some(fold(sum));
+            }
+            let size = core::cmp::min(length - done, CHUNK) & (2 * CHUNK - 1);
+            if size == 0 || size > CHUNK {
+                return None;
+            }
+            // SAFETY: `scratch` points to CHUNK bytes of this CPU's own, `size` is at most that; the helpers check the
+            // rest themselves. Zeroing pads the last chunk to the multiple of 4 that `bpf_csum_diff` wants.
+            unsafe {
+                if size < CHUNK {
+                    for word in (*scratch).iter_mut() {
+                        core::ptr::write_volatile(word, 0);
+                    }
+                }
+                let context = self.context.as_ptr().cast();
+                if bpf_xdp_load_bytes(context, (offset + done) as u32, scratch.cast(), size as u32) != 0 {
+                    return None;
+                }
+                let padded = (size as u32 + 3) & !3;
+                let partial = bpf_csum_diff(core::ptr::null_mut(), 0, scratch.cast(), padded, sum);
+                if partial < 0 {
+                    return None;
+                }
+                sum = u32::from(fold(partial as u32));
+            }
+        }
+        None
+    }
+}
