@@ -1,2 +1,50 @@
-//! Builds, shows, tests and measures xlb.
-fn main() {}
+//! `cargo xtask`: builds, shows, tests and measures xlb. One file per verb.
+
+mod build;
+mod build_ebpf;
+mod object;
+mod setup;
+mod step;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Builds, shows, tests and measures xlb.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Install what building and testing need and this machine lacks
+    Setup,
+    /// Build the kernel object and check it
+    BuildEbpf,
+    /// Build the kernel object and target/release/xlb with the object in it
+    Build,
+}
+
+fn main() -> ExitCode {
+    match perform(&Args::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(verb: &Verb) -> Result<()> {
+    match verb {
+        Verb::Setup => setup::run(),
+        Verb::BuildEbpf => build_ebpf::run().map(drop),
+        Verb::Build => build::run().map(drop),
+    }
+}

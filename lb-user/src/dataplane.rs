@@ -1,0 +1,3 @@
+//! The data plane as the controller sees it.
+
+pub mod object;
