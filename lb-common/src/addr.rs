@@ -6,6 +6,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// An IP address of one family, in network byte order in memory.
 pub trait Address: Copy + Eq {
+    /// A copy word by word: see [`crate::connection::Connection::copy_from`].
+    fn copy_from(&mut self, other: &Self);
+
     /// The sum of its 16-bit words, unfolded. One's complement sums do not depend on byte order (RFC 1071 section 2).
     fn sum(self) -> u32;
 
@@ -76,6 +79,11 @@ const fn sum_word(word: u32) -> u32 {
 
 impl Address for V4 {
     #[inline(always)]
+    fn copy_from(&mut self, other: &Self) {
+        self.0 = other.0;
+    }
+
+    #[inline(always)]
     fn sum(self) -> u32 {
         sum_word(self.0)
     }
@@ -103,6 +111,14 @@ impl Address for V4 {
 }
 
 impl Address for V6 {
+    #[inline(always)]
+    fn copy_from(&mut self, other: &Self) {
+        self.0[0] = other.0[0];
+        self.0[1] = other.0[1];
+        self.0[2] = other.0[2];
+        self.0[3] = other.0[3];
+    }
+
     #[inline(always)]
     fn sum(self) -> u32 {
         sum_word(self.0[0]) + sum_word(self.0[1]) + sum_word(self.0[2]) + sum_word(self.0[3])

@@ -35,6 +35,15 @@ impl<A: Address> ConnectionKey<A> {
         }
     }
 
+    /// A copy field by field: see [`Connection::copy_from`].
+    #[inline(always)]
+    pub fn copy_from(&mut self, other: &Self) {
+        self.source.copy_from(&other.source);
+        self.destination.copy_from(&other.destination);
+        self.source_port = other.source_port;
+        self.destination_port = other.destination_port;
+    }
+
     /// The sum of its 16-bit words, unfolded.
     #[inline(always)]
     pub fn sum(&self) -> u32 {
@@ -57,8 +66,25 @@ pub struct NextHop {
     pub interface: u16,
     /// 802.1Q tag of the frame (priority bits and VLAN id); 0 is untagged.
     pub vlan: u16,
-    /// Largest IP packet that fits, in bytes.
+    /// Largest IP packet that fits, in bytes; 0 when the next hop is not known, and then nothing else counts.
     pub mtu: u16,
+}
+
+impl NextHop {
+    /// A copy field by field: see [`Connection::copy_from`].
+    #[inline(always)]
+    pub const fn copy_from(&mut self, other: &Self) {
+        let ([a, b, c], [d, e, f]) = (other.destination.0, other.source.0);
+        self.destination.0[0] = a;
+        self.destination.0[1] = b;
+        self.destination.0[2] = c;
+        self.source.0[0] = d;
+        self.source.0[1] = e;
+        self.source.0[2] = f;
+        self.interface = other.interface;
+        self.vlan = other.vlan;
+        self.mtu = other.mtu;
+    }
 }
 
 /// One direction of a connection.
@@ -81,6 +107,22 @@ pub struct Connection<A> {
     pub last_seen: u32,
     /// Index of the real server.
     pub real_server: u32,
+}
+
+impl<A: Address> Connection<A> {
+    /// A copy field by field. Copying the whole of it from one map to another becomes a call of a subprogram that copies
+    /// byte by byte.
+    #[inline(always)]
+    pub fn copy_from(&mut self, other: &Self) {
+        self.translated.copy_from(&other.translated);
+        self.l3_delta = other.l3_delta;
+        self.l4_delta = other.l4_delta;
+        self.next_hop.copy_from(&other.next_hop);
+        self.flags = other.flags;
+        self.generation = other.generation;
+        self.last_seen = other.last_seen;
+        self.real_server = other.real_server;
+    }
 }
 
 const _: () = assert!(size_of::<NextHop>() == 6 + 6 + 2 + 2 + 2);

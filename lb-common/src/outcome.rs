@@ -53,8 +53,8 @@ outcomes! {
     NewConnection = "new_connection", Send;
     /// The first packet seen of a connection that began elsewhere, sent to the deterministic choice.
     Adopted = "adopted", Send;
-    /// The connection table is full: sent to the deterministic choice without an entry.
-    Stateless = "stateless", Send;
+    /// Sent although the connection table had no room for it: its entry may be evicted, and is then adopted again.
+    TableFull = "table_full", Send;
     /// A real server's packet without an entry, translated by the reverse index.
     StatelessReply = "stateless_reply", Send;
     /// Translated; the kernel resolves the neighbour or reports that there is no route.

@@ -6,13 +6,14 @@
 
 use lb_common::{
     addr::{Address, Port, Protocol, V4, V6},
-    connection::{Connection, ConnectionKey, HalfOpen, NextHop, flags},
+    connection::{Connection, ConnectionKey, flags},
     service::{RealServer, real_server},
     tcp::header::{ACK, FIN, RST, SYN},
 };
 
 use crate::{
     checksum,
+    forward::Arrival,
     tables::{Refused, Route, Tables},
 };
 
@@ -48,26 +49,24 @@ pub fn to_real_server<A: RealAddress>(key: &ConnectionKey<A>, server: &RealServe
     }
 }
 
-/// An entry that turns `key` into `translated`; its route is still to be found.
+/// Makes `entry` turn `key` into `translated`; its route is still to be found.
 #[inline(always)]
-#[must_use]
-pub fn entry<A: Address>(
+pub fn write<A: Address>(
+    entry: &mut Connection<A>,
     key: &ConnectionKey<A>,
     translated: &ConnectionKey<A>,
     flags: u16,
     real_server: u32,
     now: u32,
-) -> Connection<A> {
-    Connection {
-        translated: *translated,
-        l3_delta: checksum::header_delta(key, translated),
-        l4_delta: checksum::delta(key, translated),
-        next_hop: NextHop::default(),
-        flags,
-        generation: 0,
-        last_seen: now,
-        real_server,
-    }
+) {
+    entry.translated.copy_from(translated);
+    entry.l3_delta = checksum::header_delta(key, translated);
+    entry.l4_delta = checksum::delta(key, translated);
+    entry.next_hop.mtu = 0;
+    entry.flags = flags;
+    entry.generation = 0;
+    entry.last_seen = now;
+    entry.real_server = real_server;
 }
 
 /// What the entry of one direction remembers of a segment.
@@ -79,59 +78,56 @@ pub const fn seen(tcp_flags: u8) -> u16 {
 
 /// Removes both directions of a connection.
 #[inline(always)]
-pub fn remove<A: Address, T: Tables<A>>(
+pub(crate) fn remove<A: Address, T: Tables<A>>(
     tables: &mut T,
     protocol: Protocol,
     key: &ConnectionKey<A>,
-    translated: &ConnectionKey<A>,
+    other_key: &ConnectionKey<A>,
 ) {
     tables.remove(protocol, key);
-    tables.remove(protocol, &translated.reversed());
+    tables.remove(protocol, other_key);
 }
 
 /// Removes both directions of an unproven connection.
 #[inline(always)]
-pub fn remove_half_open<A: Address, T: Tables<A>>(
+pub(crate) fn remove_half_open<A: Address, T: Tables<A>>(
     tables: &mut T,
     key: &ConnectionKey<A>,
-    translated: &ConnectionKey<A>,
+    other_key: &ConnectionKey<A>,
 ) {
     tables.remove_half_open(key);
-    tables.remove_half_open(&translated.reversed());
+    tables.remove_half_open(other_key);
 }
 
-/// What became of an entry that was verified against the current state.
-#[derive(Clone, Copy, Debug)]
-pub enum Verified {
-    /// It holds; this is its route, and whether that may be cached.
-    Alive(NextHop, bool),
-    /// Its real server is gone and its packets go to another one.
-    Gone,
-}
-
-/// Verifies an entry of another generation: is its real server still there, and what is the route now? `learned` is the
-/// way back that the entry has so far, used when the kernel does not know the neighbour.
-#[inline(never)]
-pub fn verify<A: Address, T: Tables<A>>(
+/// Verifies an entry of another generation: is its real server still there, and what is the route now? False when its
+/// connection has to give way to a new one.
+#[inline(always)]
+pub(crate) fn renew<A: Address, T: Tables<A>>(
     tables: &mut T,
-    protocol: Protocol,
-    entry: &Connection<A>,
-    interface: u32,
-) -> Verified {
-    let gone = |server: &RealServer| {
-        server.flags & real_server::PRESENT == 0 || server.flags & real_server::RESCHEDULE != 0
-    };
-    if tables.real_server(entry.real_server).is_none_or(gone) {
-        return Verified::Gone;
+    arrival: &Arrival<A>,
+    entry: &mut Connection<A>,
+) -> bool {
+    if entry.generation == arrival.generation {
+        return true;
     }
-    let reply = entry.flags & flags::REPLY != 0;
-    match tables.route(protocol, &entry.translated, interface) {
-        Route::Via(next_hop) => Verified::Alive(next_hop, true),
+    let Some(server) = tables.real_server(entry.real_server) else { return false };
+    if server.flags & real_server::PRESENT == 0 || server.flags & real_server::RESCHEDULE != 0 {
+        return false;
+    }
+    let learned = entry.flags & flags::REPLY != 0 && entry.next_hop.mtu != 0;
+    entry.generation = arrival.generation;
+    match tables.route(arrival.datagram.protocol, &entry.translated, arrival.interface, &mut entry.next_hop) {
+        Route::Via => {}
         // The client was heard on the way the entry has learned; that is as good as a neighbour entry.
-        Route::NeighbourUnknown if reply && entry.next_hop.mtu != 0 => Verified::Alive(entry.next_hop, true),
-        Route::NeighbourUnknown => Verified::Alive(NextHop::default(), false),
-        Route::NotForwarded => Verified::Alive(NextHop::default(), true),
+        Route::NeighbourUnknown if learned => {}
+        // The kernel resolves it; the next packet asks again.
+        Route::NeighbourUnknown => {
+            entry.next_hop.mtu = 0;
+            entry.generation = 0;
+        }
+        Route::NotForwarded => entry.next_hop.mtu = 0,
     }
+    true
 }
 
 /// What a packet does to an unproven connection.
@@ -174,31 +170,23 @@ pub fn progress(
 /// Bytes a real server can have sent before the client's first acknowledgment: an unscaled window (RFC 9293).
 const FIRST_WINDOW: u32 = 1 << 16;
 
-/// Moves both directions of a connection to the established table.
+/// Adds both directions of a connection to the established table; the half-open ones stay.
 #[inline(always)]
-pub fn promote<A: Address, T: Tables<A>>(
+pub(crate) fn promote<A: Address, T: Tables<A>>(
     tables: &mut T,
     key: &ConnectionKey<A>,
-    one: &Connection<A>,
+    entry: &Connection<A>,
+    other_key: &ConnectionKey<A>,
     other: &Connection<A>,
 ) -> Result<(), Refused> {
-    let other_key = one.translated.reversed();
-    tables.insert(Protocol::Tcp, &other_key, other)?;
-    if let Err(refused) = tables.insert(Protocol::Tcp, key, one) {
-        tables.remove(Protocol::Tcp, &other_key);
+    tables.insert(Protocol::Tcp, other_key, other)?;
+    if let Err(refused) = tables.insert(Protocol::Tcp, key, entry) {
+        tables.remove(Protocol::Tcp, other_key);
         return Err(refused);
     }
-    remove_half_open(tables, key, &one.translated);
-    if let Some(load) = tables.load(one.real_server) {
+    if let Some(load) = tables.load(entry.real_server) {
         load.active = load.active.wrapping_add(1);
         load.inactive = load.inactive.saturating_sub(1);
     }
     Ok(())
-}
-
-/// An unproven connection around an entry.
-#[inline(always)]
-#[must_use]
-pub const fn half<A: Copy>(connection: Connection<A>) -> HalfOpen<A> {
-    HalfOpen { connection, server_sequence: 0 }
 }

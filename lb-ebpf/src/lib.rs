@@ -10,13 +10,18 @@
 
 pub mod checksum;
 pub mod connection;
+pub mod desk;
 pub mod forward;
 pub mod headers;
 pub mod ip;
 #[cfg(not(target_arch = "bpf"))]
 pub mod memory;
+mod open;
 pub mod packet;
 pub mod parse;
+mod review;
 pub mod rewrite;
 pub mod select;
+mod stateless;
 pub mod tables;
+mod unproven;

@@ -13,15 +13,21 @@ use aya_ebpf::{
 };
 use lb_common::{
     addr::{Protocol, V4, V6},
-    connection::{Connection, ConnectionKey, HalfOpen},
+    connection::{Connection, ConnectionKey, HalfOpen, NextHop},
     counter::Counter,
     limits::{ATTACHED_INTERFACES, INTERFACES as INTERFACE_LIMIT, OUTCOME_ROW},
     outcome::Outcome,
     service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer},
 };
-use lb_ebpf::tables::{Common, Refused, Route, Tables};
+use lb_ebpf::{
+    desk::Workspace,
+    tables::{Common, Refused, Route, Tables},
+};
 
-use crate::{route::route, xdp::CHUNK};
+use crate::{
+    route::{query, route},
+    xdp::CHUNK,
+};
 
 /// `BPF_F_MMAPABLE`: the controller fills a table through a mapping.
 const MMAPABLE: usize = 1 << 10;
@@ -79,6 +85,16 @@ static REVERSE_V4: HashMap<ServiceKey<V4>, ServiceKey<V4>, SIZED> = HashMap::new
 static REVERSE_V6: HashMap<ServiceKey<V6>, ServiceKey<V6>, SIZED> = HashMap::new();
 #[btf_map]
 static SCRATCH: PerCpuArray<[u64; CHUNK / 8], 1> = PerCpuArray::new();
+
+#[btf_map]
+static WORKSPACE: PerCpuArray<Workspace, 1> = PerCpuArray::new();
+
+/// This CPU's workspace for the one packet it works on.
+#[inline(always)]
+pub fn workspace() -> Option<&'static mut Workspace> {
+    // SAFETY: one run of the program at a time on a CPU, and each takes it once. It is integers, zeroed at first.
+    WORKSPACE.get_ptr_mut(0).map(|workspace| unsafe { &mut *workspace })
+}
 
 /// This CPU's scratch memory.
 #[inline(always)]
@@ -254,8 +270,17 @@ macro_rules! tables {
             }
 
             #[inline(always)]
-            fn route(&mut self, protocol: Protocol, key: &ConnectionKey<$family>, interface: u32) -> Route {
-                route(self.context, protocol, key, interface)
+            fn route(
+                &mut self,
+                protocol: Protocol,
+                key: &ConnectionKey<$family>,
+                interface: u32,
+                next_hop: &mut NextHop,
+            ) -> Route {
+                match query(protocol, key, interface) {
+                    Some(query) => route(self.context, query, next_hop),
+                    None => Route::NotForwarded,
+                }
             }
         }
     };

@@ -8,7 +8,7 @@ use std::{
 
 use lb_common::{
     addr::{Address, Protocol, V4, V6},
-    connection::{Connection, ConnectionKey, HalfOpen},
+    connection::{Connection, ConnectionKey, HalfOpen, NextHop},
     counter::Counter,
     service::{Interface, Load, RealServer, ServiceKey, Settings, VirtualServer},
 };
@@ -77,7 +77,9 @@ pub struct Family<A> {
     /// Unproven TCP connections.
     pub half_open: HashMap<ConnectionKey<A>, HalfOpen<A>>,
     /// Routes by destination; others are not forwarded.
-    pub routes: HashMap<A, Route>,
+    pub routes: HashMap<A, NextHop>,
+    /// Destinations that have a route but whose neighbour is unknown.
+    pub unresolved: Vec<A>,
 }
 
 impl<A> Default for Family<A> {
@@ -90,6 +92,7 @@ impl<A> Default for Family<A> {
             udp: HashMap::new(),
             half_open: HashMap::new(),
             routes: HashMap::new(),
+            unresolved: Vec::new(),
         }
     }
 }
@@ -255,7 +258,21 @@ impl<A: OfFamily> Tables<A> for Memory {
         A::of_mut(self).half_open.remove(key);
     }
 
-    fn route(&mut self, _protocol: Protocol, key: &ConnectionKey<A>, _interface: u32) -> Route {
-        A::of(self).routes.get(&key.destination).copied().unwrap_or(Route::NotForwarded)
+    fn route(
+        &mut self,
+        _protocol: Protocol,
+        key: &ConnectionKey<A>,
+        _interface: u32,
+        next_hop: &mut NextHop,
+    ) -> Route {
+        let family = A::of(self);
+        if let Some(known) = family.routes.get(&key.destination) {
+            *next_hop = *known;
+            Route::Via
+        } else if family.unresolved.contains(&key.destination) {
+            Route::NeighbourUnknown
+        } else {
+            Route::NotForwarded
+        }
     }
 }

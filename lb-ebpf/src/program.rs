@@ -13,16 +13,20 @@ use lb_common::{
 };
 use lb_ebpf::{forward::forward, packet::Packet};
 
-use crate::{maps::Maps, xdp::Frame};
+use crate::{
+    maps::{self, Maps},
+    xdp::Frame,
+};
 
 /// Forwards a packet.
 #[xdp(frags)]
 pub fn xlb(context: XdpContext) -> u32 {
     let mut frame = Frame::new(&context);
     let mut maps = Maps::new(&context);
+    let Some(workspace) = maps::workspace() else { return XDP_PASS };
     let bytes = frame.length() as u64;
     let arrived = frame.interface();
-    let verdict = forward(&mut frame, &mut maps);
+    let verdict = forward(&mut frame, &mut maps, workspace);
     maps.count(arrived, verdict.outcome, bytes);
     match verdict.outcome.disposition() {
         Disposition::Pass | Disposition::Kernel => XDP_PASS,

@@ -27,23 +27,51 @@ pub enum Choice {
     Deterministic,
 }
 
-/// The `attempt`th choice of a real server for `key`; attempt 0 is the one that is meant, later ones are for when it
-/// cannot take the connection. `None` when the virtual server has no real server that takes new ones.
-#[inline(never)]
-pub fn choose<A: Address, T: Common>(
-    tables: &mut T,
+/// What a choice is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Selection {
+    /// Index of the virtual server.
     index: u32,
-    server: &VirtualServer,
-    key: &ConnectionKey<A>,
-    choice: Choice,
-    attempt: u32,
-) -> Option<u32> {
-    let scheduling = Scheduling::from_number(server.scheduling)?;
-    match (choice, scheduling, attempt) {
-        (Choice::Scheduled, Scheduling::Sequence, _) => next_in_sequence(tables, index),
-        (Choice::Scheduled, Scheduling::LeastConnection, 0) => least_connection(tables, index),
-        _ => by_hash(tables, index, server, key, attempt),
+    /// [`VirtualServer::scheduling`].
+    scheduling: u32,
+    /// The client's address.
+    source: (u64, u64),
+    /// The client's port, where it counts.
+    port: u16,
+    /// Who chooses.
+    pub choice: Choice,
+    /// 0 for the choice that is meant; more when that one cannot take the connection.
+    pub attempt: u32,
+}
+
+impl Selection {
+    /// For a new connection to the virtual server at `index`.
+    #[inline(always)]
+    pub fn new<A: Address>(
+        index: u32,
+        server: &VirtualServer,
+        key: &ConnectionKey<A>,
+        choice: Choice,
+    ) -> Self {
+        let port = if server.flags & virtual_server::HASH_PORT != 0 { key.source_port.number() } else { 0 };
+        Self { index, scheduling: server.scheduling, source: key.source.words(), port, choice, attempt: 0 }
     }
+}
+
+/// No real server: the virtual server has none that takes new connections.
+pub const NONE: u32 = u32::MAX;
+
+/// The index of the chosen real server, or [`NONE`].
+#[inline(never)]
+pub fn choose<T: Common>(tables: &mut T, selection: &Selection) -> u32 {
+    let chosen = match (selection.choice, Scheduling::from_number(selection.scheduling), selection.attempt) {
+        (Choice::Scheduled, Some(Scheduling::Sequence), _) => next_in_sequence(tables, selection.index),
+        (Choice::Scheduled, Some(Scheduling::LeastConnection), 0) => {
+            least_connection(tables, selection.index)
+        }
+        _ => by_hash(tables, selection),
+    };
+    chosen.unwrap_or(NONE)
 }
 
 /// Whether a real server has reached its connection limit.
@@ -62,24 +90,14 @@ fn next_in_sequence<T: Common>(tables: &mut T, index: u32) -> Option<u32> {
 }
 
 #[inline(always)]
-fn by_hash<A: Address, T: Common>(
-    tables: &T,
-    index: u32,
-    server: &VirtualServer,
-    key: &ConnectionKey<A>,
-    attempt: u32,
-) -> Option<u32> {
-    let length = tables.scheduling(index, head::MAGLEV)?;
-    if length == 0 {
-        return None;
-    }
-    let port = if server.flags & virtual_server::HASH_PORT != 0 { key.source_port.number() } else { 0 };
-    let (high, low) = key.source.words();
-    let words = [high, low, (attempt as u64) << 32 | port as u64];
+fn by_hash<T: Common>(tables: &T, selection: &Selection) -> Option<u32> {
+    let length = tables.scheduling(selection.index, head::MAGLEV)?;
+    let (high, low) = selection.source;
+    let words = [high, low, u64::from(selection.attempt) << 32 | u64::from(selection.port)];
     let hash = siphash(HashKey(tables.settings()?.hash_key), words);
     // Scales instead of dividing: the upper half of a 32 by 32 bit product.
-    let slot = ((hash >> 32) * length as u64) >> 32;
-    tables.scheduling(index, head::LENGTH + slot as u32)
+    let slot = ((hash >> 32) * u64::from(length)) >> 32;
+    if length == 0 { None } else { tables.scheduling(selection.index, head::LENGTH + slot as u32) }
 }
 
 /// The load of IPVS's lc and wlc: an active connection weighs as much as 256 inactive ones (ip_vs_wlc.c).

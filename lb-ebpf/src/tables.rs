@@ -18,8 +18,8 @@ pub enum Refused {
 /// How a packet gets to its destination, as the kernel's routing knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// Out of an interface, to a neighbour.
-    Via(NextHop),
+    /// Out of an interface, to a neighbour: the next hop was written.
+    Via,
     /// There is a route, but the neighbour's link address is not known yet.
     NeighbourUnknown,
     /// To this machine itself, to an interface that is not ours, or nowhere.
@@ -90,6 +90,12 @@ pub trait Tables<A: Address>: Common {
     /// Removes one direction of an unproven connection.
     fn remove_half_open(&mut self, key: &ConnectionKey<A>);
 
-    /// The route of a packet with these addresses that arrived on `interface`.
-    fn route(&mut self, protocol: Protocol, key: &ConnectionKey<A>, interface: u32) -> Route;
+    /// Finds the route of a packet with these addresses that arrived on `interface`; writes `next_hop` if it is [`Route::Via`].
+    fn route(
+        &mut self,
+        protocol: Protocol,
+        key: &ConnectionKey<A>,
+        interface: u32,
+        next_hop: &mut NextHop,
+    ) -> Route;
 }

@@ -1,0 +1,57 @@
+//! Memory the longer ways work in. The kernel gives a program 512 bytes of stack, too little for a few IPv6 entries; this
+//! lies in a map of its own, one for each CPU.
+
+use lb_common::{
+    addr::{Address, Port, V4, V6},
+    connection::{Connection, ConnectionKey, HalfOpen, NextHop},
+};
+
+/// A place for the entries of one packet. Whatever is read from it was written for the same packet before.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Desk<A> {
+    /// The packet's direction.
+    pub entry: Connection<A>,
+    /// The opposite direction.
+    pub other: HalfOpen<A>,
+    /// What the opposite direction is looked up by.
+    pub other_key: ConnectionKey<A>,
+    /// A tuple that is only needed for a moment.
+    pub key: ConnectionKey<A>,
+}
+
+/// A desk for each family.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Workspace {
+    /// IPv4.
+    pub v4: Desk<V4>,
+    /// IPv6.
+    pub v6: Desk<V6>,
+}
+
+impl Default for Workspace {
+    fn default() -> Self {
+        Self { v4: empty(V4::from_wire(0)), v6: empty(V6::from_wire([0; 4])) }
+    }
+}
+
+fn empty<A: Address>(address: A) -> Desk<A> {
+    let key = ConnectionKey {
+        source: address,
+        destination: address,
+        source_port: Port::ANY,
+        destination_port: Port::ANY,
+    };
+    let entry = Connection {
+        translated: key,
+        l3_delta: 0,
+        l4_delta: 0,
+        next_hop: NextHop::default(),
+        flags: 0,
+        generation: 0,
+        last_seen: 0,
+        real_server: 0,
+    };
+    Desk { entry, other: HalfOpen { connection: entry, server_sequence: 0 }, other_key: key, key }
+}

@@ -1,0 +1,55 @@
+//! A packet of a known connection that changes it, or whose entry was verified at another generation.
+
+use lb_common::{
+    connection::flags,
+    outcome::Outcome,
+    tcp::{
+        TcpState,
+        header::{ACK, SYN},
+    },
+};
+
+use crate::{
+    connection::{self, RealAddress},
+    desk::Desk,
+    forward::{Arrival, Verdict, deliver_rarely, touch},
+    ip::Ip,
+    packet::Packet,
+    tables::Tables,
+};
+
+/// Notes what the packet says about its connection, verifies the entry and delivers the packet. `None` when the connection
+/// is no more and the packet starts afresh.
+#[inline(never)]
+pub(crate) fn review<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
+    packet: &mut P,
+    tables: &mut T,
+    arrival: &Arrival<A>,
+    desk: &mut Desk<A>,
+) -> Option<Verdict> {
+    let datagram = &arrival.datagram;
+    desk.entry.copy_from(tables.connection(datagram.protocol, &datagram.key)?);
+    desk.other_key = desk.entry.translated.reversed();
+    if datagram.flags & (SYN | ACK) == SYN {
+        let other = tables.connection(datagram.protocol, &desk.other_key).map_or(0, |other| other.flags);
+        if TcpState::of(desk.entry.flags, other).gives_way_to_syn() {
+            connection::remove(tables, datagram.protocol, &datagram.key, &desk.other_key);
+            return None;
+        }
+    }
+    if !connection::renew(tables, arrival, &mut desk.entry) {
+        connection::remove(tables, datagram.protocol, &datagram.key, &desk.other_key);
+        return None;
+    }
+    desk.entry.flags |= connection::seen(datagram.flags);
+    touch(&mut desk.entry, arrival);
+    if let Some(stored) = tables.connection(datagram.protocol, &datagram.key) {
+        stored.flags |= desk.entry.flags;
+        stored.next_hop.copy_from(&desk.entry.next_hop);
+        stored.generation = desk.entry.generation;
+        stored.last_seen = desk.entry.last_seen;
+    }
+    let reply = desk.entry.flags & flags::REPLY != 0;
+    tables.count_traffic(desk.entry.real_server, reply, datagram.packet_length() as u64);
+    Some(deliver_rarely(packet, arrival, &desk.entry, Outcome::Forwarded))
+}

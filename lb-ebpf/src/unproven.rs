@@ -1,0 +1,71 @@
+//! A packet of a TCP connection whose handshake is not proven yet.
+
+use lb_common::{connection::flags, outcome::Outcome};
+
+use crate::{
+    connection::{self, Progress, RealAddress},
+    desk::Desk,
+    forward::{Arrival, Verdict, deliver_rarely},
+    headers::Tcp,
+    ip::Ip,
+    packet::Packet,
+    tables::{Refused, Tables},
+};
+
+/// Brings the connection forward and delivers the packet. `None` when there is no such connection, or no more.
+#[inline(never)]
+pub(crate) fn unproven<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
+    packet: &mut P,
+    tables: &mut T,
+    arrival: &Arrival<A>,
+    desk: &mut Desk<A>,
+) -> Option<Verdict> {
+    let datagram = &arrival.datagram;
+    let key = &datagram.key;
+    desk.entry.copy_from(&tables.half_open(key)?.connection);
+    desk.other_key = desk.entry.translated.reversed();
+    if !connection::renew(tables, arrival, &mut desk.entry) {
+        connection::remove_half_open(tables, key, &desk.other_key);
+        return None;
+    }
+    desk.entry.flags |= connection::seen(datagram.flags);
+    desk.entry.last_seen = arrival.now;
+
+    let header: &Tcp = packet.get(datagram.transport)?;
+    let (sequence, acknowledgment) = (header.sequence.get(), header.acknowledgment.get());
+    let mut server_sequence = None;
+    let complete = match tables.half_open(&desk.other_key) {
+        Some(other) => {
+            desk.other.connection.copy_from(&other.connection);
+            if other.connection.flags & flags::SYN_ACK != 0 {
+                server_sequence = Some(other.server_sequence);
+            }
+            true
+        }
+        None => false,
+    };
+    let progress = connection::progress(desk.entry.flags, server_sequence, datagram.flags, acknowledgment);
+    if progress == Progress::Answered {
+        desk.entry.flags |= flags::SYN_ACK;
+    }
+    if let Some(stored) = tables.half_open(key) {
+        stored.connection.copy_from(&desk.entry);
+        if progress == Progress::Answered {
+            stored.server_sequence = sequence;
+        }
+    }
+    let mut outcome = Outcome::Forwarded;
+    if progress == Progress::Proven && complete {
+        match connection::promote(tables, key, &desk.entry, &desk.other_key, &desk.other.connection) {
+            Ok(()) => connection::remove_half_open(tables, key, &desk.other_key),
+            Err(Refused::Full) => outcome = Outcome::TableFull,
+            Err(Refused::Exists) => {}
+        }
+    }
+    tables.count_traffic(
+        desk.entry.real_server,
+        desk.entry.flags & flags::REPLY != 0,
+        datagram.packet_length() as u64,
+    );
+    Some(deliver_rarely(packet, arrival, &desk.entry, outcome))
+}
