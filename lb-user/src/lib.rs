@@ -1,4 +1,6 @@
 //! The controller of xlb: configuration, plan, health, data plane, control.
 
+pub mod command;
 pub mod config;
 pub mod control;
+pub mod daemon;
