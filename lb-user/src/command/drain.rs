@@ -34,7 +34,7 @@ pub(super) struct Args {
 
 /// Connections were left when the time was over.
 #[derive(Debug, thiserror::Error)]
-#[error("{left} connections of {real_server} were left after {}", humantime::format_duration(*timeout))]
+#[error("{} at {real_server} after {}", remaining(*left), humantime::format_duration(*timeout))]
 pub(super) struct WaitRanOut {
     real_server: RealServerName,
     left: u64,
@@ -65,23 +65,41 @@ async fn wait_until_empty(
     real_server: &RealServerName,
     left: &mut u64,
 ) -> Result<(), ClientError> {
-    let terminal = io::stderr().is_terminal();
+    let progress = Progress { visible: io::stderr().is_terminal() };
     loop {
         *left = connections(client, real_server).await?;
-        if terminal {
-            // Progress is a courtesy; the wait goes on without it.
-            let _ = write!(io::stderr(), "\r\x1b[K{}", progress(*left));
-        }
         if *left == 0 {
             return Ok(());
         }
+        progress.show(*left);
         tokio::time::sleep(LOOK).await;
     }
 }
 
-fn progress(left: u64) -> String {
+/// A line that is written again and again, and taken away at the end.
+struct Progress {
+    visible: bool,
+}
+
+impl Progress {
+    fn show(&self, left: u64) {
+        if self.visible {
+            // It is a courtesy; the wait goes on without it.
+            let _ = write!(io::stderr(), "\r\x1b[K{}", remaining(left));
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.visible {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+fn remaining(left: u64) -> String {
     match left {
-        0 => String::new(),
         1 => "1 connection left".to_owned(),
         _ => format!("{left} connections left"),
     }

@@ -28,9 +28,12 @@ impl Desk {
     /// Asks the daemon and waits for its answer.
     pub(super) async fn ask(&self, caller: Caller, request: Request) -> Result<Reply, Failure> {
         let (reply, answer) = oneshot::channel();
-        let stopping = || Failure::new(Code::Unavailable, "the daemon is ending");
-        self.0.calls.send(Call { request, caller, reply }).await.map_err(|_| stopping())?;
-        answer.await.map_err(|_| stopping())?
+        let unavailable = |message| Failure::new(Code::Unavailable, message);
+        let sent = self.0.calls.send(Call { request, caller, reply }).await;
+        sent.map_err(|_| unavailable("the daemon is ending"))?;
+        answer
+            .await
+            .map_err(|_| unavailable("the daemon ended before it answered; a change may be applied"))?
     }
 
     /// Has the daemon make a change. It runs to its end and is logged even when the client goes away.

@@ -1,6 +1,13 @@
 //! The control server as its clients see it, with a fake daemon behind it.
 
-use std::{collections::BTreeSet, os::unix::net::UnixListener, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io,
+    os::unix::net::UnixListener,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use super::fake::{self, Fake, SILENT};
 use lb_user::control::{
@@ -14,6 +21,7 @@ use tokio::{
     net::{TcpStream, UnixStream},
     time::timeout,
 };
+use tracing_subscriber::fmt::MakeWriter;
 
 const BOUND: Duration = Duration::from_secs(20);
 
@@ -203,6 +211,59 @@ async fn a_write_whose_client_went_away_is_still_made_and_others_are_served() {
     let write = Write::Enable(name("web/web1"));
     Client::new(&fake.socket).write(&write, None).await.unwrap();
     assert_eq!(fake.writes().len(), 2, "half a request is no write");
+}
+
+#[tokio::test]
+async fn every_write_leaves_one_line_that_says_who_did_it() {
+    let fake = Fake::start().await;
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone()).finish();
+    // The runtime of this test has one thread, so the server's tasks log to it too.
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let client = Client::new(&fake.socket);
+    client.write(&Write::Enable(name("web/web1")), None).await.unwrap();
+    client.write(&Write::Reload, None).await.unwrap_err();
+    client.status(None).await.unwrap();
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("xlb::audit")).collect();
+    let pid = std::process::id();
+    assert_eq!(lines.len(), 2, "{log}");
+    assert!(lines[0].contains(&format!("pid {pid} write=\"enable web/web1\"")), "{log}");
+    assert!(lines[1].contains("write=\"reload\" failure=xlb.toml:3:1"), "{log}");
+}
+
+/// Keeps what is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_says_nothing_is_let_go() {
+    let fake = Fake::start().await;
+    let (mut silent, mut slow) =
+        (TcpStream::connect(fake.tcp).await.unwrap(), UnixStream::connect(&fake.socket).await.unwrap());
+    slow.write_all(b"GET /v1/status HTTP/1.1\r\nhos").await.unwrap();
+    let mut answer = Vec::new();
+    timeout(BOUND, silent.read_to_end(&mut answer)).await.unwrap().unwrap();
+    timeout(BOUND, slow.read_to_end(&mut answer)).await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ impl Fake {
         let shutdown = CancellationToken::new();
         let asked = Arc::default();
         let events = broadcast::channel(16).0;
-        tokio::spawn(answer_calls(inbox, Arc::clone(&asked), events.clone()));
+        tokio::spawn(answer_calls(inbox, Arc::clone(&asked), events.clone(), shutdown.clone()));
         let server = tokio::spawn(server::serve(bound, Some(listener), limits, calls, shutdown.clone()));
         Self { socket, tcp, asked, events, shutdown, server, _directory: directory }
     }
@@ -75,10 +75,12 @@ async fn answer_calls(
     mut inbox: mpsc::Receiver<Call>,
     asked: Arc<Mutex<Vec<(Request, Caller)>>>,
     events: broadcast::Sender<Event>,
+    shutdown: CancellationToken,
 ) {
     let mut generation = 1;
     let mut unanswered = Vec::new();
-    while let Some(Call { request, caller, reply }) = inbox.recv().await {
+    while let Some(Some(call)) = shutdown.run_until_cancelled(inbox.recv()).await {
+        let Call { request, caller, reply } = call;
         asked.lock().unwrap().push((request.clone(), caller));
         if silenced(&request) {
             unanswered.push(reply);

@@ -15,10 +15,10 @@ pub(super) fn render(status: &Status, width: Option<u16>) -> String {
     let mut text = format!("{BOLD}{}{BOLD:#}  generation {}\n", status.name, status.generation);
     text += &data_plane(&status.data_plane);
     if !status.virtual_servers.is_empty() {
-        text += &format!("\n{}", lines(&pools(&status.virtual_servers, width)));
+        text += &format!("\n{}", lines(pools(&status.virtual_servers, width)));
     }
     if !status.vrrp.is_empty() {
-        text += &format!("\n{}", lines(&instances(&status.vrrp, width)));
+        text += &format!("\n{}", lines(instances(&status.vrrp, width)));
     }
     text
 }
@@ -79,7 +79,7 @@ fn virtual_server_row(server: &VirtualServer) -> Vec<Cell> {
         Cell::new(&server.name).add_attribute(Attribute::Bold),
         Cell::new(format!("{} {} {}", server.address, server.protocol, server.scheduler)),
         Cell::new(server.state).fg(colour),
-        Cell::new(format!("{} of {}", server.quorum.have, server.quorum.need)),
+        Cell::new(format!("{} (quorum {})", server.quorum.have, server.quorum.need)),
     ];
     row.extend(traffic(&server.traffic));
     row
@@ -93,7 +93,7 @@ fn real_server_row(server: &RealServer) -> Vec<Cell> {
     };
     let weight = match server.configured_weight {
         Some(configured) if configured == server.weight => server.weight.to_string(),
-        Some(configured) => format!("{} ({configured})", server.weight),
+        Some(configured) => format!("{} (configured {configured})", server.weight),
         None => format!("{} (added)", server.weight),
     };
     let mut row = vec![
@@ -138,6 +138,8 @@ fn instances(instances: &[Vrrp], width: Option<u16>) -> Table {
 fn empty(header: &[&str], width: Option<u16>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).enforce_styling();
+    // Else the spaces after a cell are styled too and cannot be trimmed.
+    table.style_text_only();
     table.set_header(header.iter().map(|name| Cell::new(name).add_attribute(Attribute::Dim)));
     match width {
         Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
@@ -146,7 +148,10 @@ fn empty(header: &[&str], width: Option<u16>) -> Table {
     table
 }
 
-fn lines(table: &Table) -> String {
+fn lines(mut table: Table) -> String {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
@@ -162,4 +167,24 @@ fn short(number: u64) -> String {
         unit = units.next();
     }
     format!("{}.{}{}", rest / 1000, rest % 1000 / 100, unit.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stay_short() {
+        for (number, text) in [
+            (0, "0"),
+            (99_999, "99999"),
+            (100_000, "100.0k"),
+            (999_999, "999.9k"),
+            (1_000_000, "1.0M"),
+            (9_500_000_000, "9.5G"),
+            (u64::MAX, "18.4E"),
+        ] {
+            assert_eq!(short(number), text);
+        }
+    }
 }
