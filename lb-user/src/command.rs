@@ -28,12 +28,17 @@ use crate::control::client::{Client, ClientError};
 const SOCKET: &str = "/run/xlb/xlb.sock";
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 failed or refused; 2 wrong usage or configuration; 3 daemon not reachable; \
-4 --wait ran out of time; 5 no such name";
+Exit codes:
+  0  done
+  1  failed or refused
+  2  wrong usage or configuration
+  3  daemon not reachable
+  4  --wait ran out of time
+  5  no such name";
 
 /// Layer-4 load balancer and high-availability daemon on XDP
 #[derive(Debug, Parser)]
-#[command(name = "xlb", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+#[command(name = "xlb", version, after_help = EXIT_CODES)]
 pub struct Cli {
     /// Control socket of the daemon [default: /run/xlb/xlb.sock]
     #[arg(short, long, global = true, value_name = "PATH")]

@@ -30,8 +30,8 @@ pub(super) struct Args {
 pub(super) async fn run(client: &Client, args: &Args) -> anyhow::Result<()> {
     loop {
         let status = client.status(args.virtual_server.as_deref()).await?;
-        // None when standard output is not a terminal.
-        let width = Table::new().width();
+        // None when standard output is not a terminal, zero when the terminal does not know.
+        let width = Table::new().width().filter(|width| *width > 0);
         if args.json {
             output::print_json(&status)?;
         } else if args.watch && width.is_some() {

@@ -1,7 +1,9 @@
 //! The status as people read it. Colours are always in it; the output takes them out where nobody sees them.
 
 use anstyle::Style;
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use comfy_table::{
+    Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, presets,
+};
 
 use crate::control::status::{
     DataPlane, RealServer, RealServerState, Status, Traffic, VirtualServer, VirtualServerState, Vrrp,
@@ -10,15 +12,41 @@ use crate::control::status::{
 
 const BOLD: Style = Style::new().bold();
 
-/// Lines for a terminal this wide; without a width they are as long as they need to be.
+/// Spaces between columns.
+const GAP: u16 = 2;
+
+/// Columns of a pool, the most wanted first.
+const HEADER: [&str; 11] = [
+    "NAME",
+    "ADDRESS",
+    "STATE",
+    "WEIGHT",
+    "CONN",
+    "CHECK",
+    "NEW",
+    "PKTS IN",
+    "PKTS OUT",
+    "BYTES IN",
+    "BYTES OUT",
+];
+
+/// As many of them as a line always has.
+const ALWAYS: usize = 5;
+
+/// Where numbers are.
+const RIGHT: [usize; 7] = [3, 4, 6, 7, 8, 9, 10];
+
+/// Lines for a terminal this wide; without a width there is room for everything.
 pub(super) fn render(status: &Status, width: Option<u16>) -> String {
     let mut text = format!("{BOLD}{}{BOLD:#}  generation {}\n", status.name, status.generation);
     text += &data_plane(&status.data_plane);
     if !status.virtual_servers.is_empty() {
-        text += &format!("\n{}", lines(pools(&status.virtual_servers, width)));
+        let mut table = pools(&status.virtual_servers);
+        width.iter().for_each(|width| narrow(&mut table, *width));
+        text += &format!("\n{}", lines(table));
     }
     if !status.vrrp.is_empty() {
-        text += &format!("\n{}", lines(instances(&status.vrrp, width)));
+        text += &format!("\n{}", lines(instances(&status.vrrp)));
     }
     text
 }
@@ -45,29 +73,29 @@ fn data_plane(data_plane: &DataPlane) -> String {
     )
 }
 
-fn pools(virtual_servers: &[VirtualServer], width: Option<u16>) -> Table {
-    let header = [
-        "NAME",
-        "ADDRESS",
-        "STATE",
-        "WEIGHT",
-        "CONN",
-        "NEW",
-        "PKTS IN",
-        "PKTS OUT",
-        "BYTES IN",
-        "BYTES OUT",
-        "CHECK",
-    ];
-    let mut table = empty(&header, width);
+fn pools(virtual_servers: &[VirtualServer]) -> Table {
+    let mut table = empty(&HEADER);
     for virtual_server in virtual_servers {
         table.add_row(virtual_server_row(virtual_server));
         table.add_rows(virtual_server.real_servers.iter().map(real_server_row));
     }
-    for column in table.column_iter_mut().skip(3).take(7) {
+    for (_, column) in table.column_iter_mut().enumerate().filter(|(index, _)| RIGHT.contains(index)) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// Takes columns away, the least wanted first, until lines fit.
+fn narrow(table: &mut Table, width: u16) {
+    let widths = table.column_max_content_widths();
+    let mut wide: usize = widths.iter().map(|column| usize::from(column + GAP)).sum();
+    for (column, its_width) in table.column_iter_mut().zip(widths).skip(ALWAYS).rev() {
+        if wide <= usize::from(width) + usize::from(GAP) {
+            break;
+        }
+        column.set_constraint(ColumnConstraint::Hidden);
+        wide -= usize::from(its_width + GAP);
+    }
 }
 
 fn virtual_server_row(server: &VirtualServer) -> Vec<Cell> {
@@ -81,7 +109,7 @@ fn virtual_server_row(server: &VirtualServer) -> Vec<Cell> {
         Cell::new(server.state).fg(colour),
         Cell::new(format!("{} (quorum {})", server.quorum.have, server.quorum.need)),
     ];
-    row.extend(traffic(&server.traffic));
+    row.extend(traffic(&server.traffic, String::new()));
     row
 }
 
@@ -102,21 +130,28 @@ fn real_server_row(server: &RealServer) -> Vec<Cell> {
         Cell::new(server.state).fg(colour),
         Cell::new(weight),
     ];
-    row.extend(traffic(&server.traffic));
-    row.extend(server.check.iter().map(|check| Cell::new(format!("{}: {}", check.kind, check.last))));
+    let check = server.check.as_ref().map(|check| format!("{}: {}", check.kind, check.last));
+    row.extend(traffic(&server.traffic, check.unwrap_or_default()));
     row
 }
 
-fn traffic(traffic: &Traffic) -> impl Iterator<Item = Cell> + use<> {
+/// The cells after the weight.
+fn traffic(traffic: &Traffic, check: String) -> [Cell; 7] {
     let Traffic { connections, packets_in, packets_out, bytes_in, bytes_out, new_connections } = *traffic;
-    [connections, new_connections, packets_in, packets_out, bytes_in, bytes_out]
-        .map(short)
-        .map(Cell::new)
-        .into_iter()
+    let number = |number| Cell::new(short(number));
+    [
+        number(connections),
+        Cell::new(check),
+        number(new_connections),
+        number(packets_in),
+        number(packets_out),
+        number(bytes_in),
+        number(bytes_out),
+    ]
 }
 
-fn instances(instances: &[Vrrp], width: Option<u16>) -> Table {
-    let mut table = empty(&["VRRP", "STATE", "PRIORITY", "MASTER", "TRANSITIONS", "ADDRESSES"], width);
+fn instances(instances: &[Vrrp]) -> Table {
+    let mut table = empty(&["VRRP", "STATE", "PRIORITY", "MASTER", "TRANSITIONS", "ADDRESSES"]);
     table.add_rows(instances.iter().map(|instance| {
         let colour = match instance.state {
             VrrpState::Master => Color::Green,
@@ -135,22 +170,19 @@ fn instances(instances: &[Vrrp], width: Option<u16>) -> Table {
     table
 }
 
-fn empty(header: &[&str], width: Option<u16>) -> Table {
+fn empty(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).enforce_styling();
     // Else the spaces after a cell are styled too and cannot be trimmed.
     table.style_text_only();
     table.set_header(header.iter().map(|name| Cell::new(name).add_attribute(Attribute::Dim)));
-    match width {
-        Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
-        None => table.set_content_arrangement(ContentArrangement::Disabled),
-    };
+    table.set_content_arrangement(ContentArrangement::Disabled);
     table
 }
 
 fn lines(mut table: Table) -> String {
     for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+        column.set_padding((0, GAP));
     }
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
@@ -172,6 +204,20 @@ fn short(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_narrow_terminal_gets_fewer_columns_and_no_wrapped_lines() {
+        let row = HEADER.map(|_| "123456789");
+        for (width, columns) in [(1000, 11), (119, 11), (118, 10), (64, 6), (63, 5), (10, 5)] {
+            let mut table = empty(&HEADER);
+            table.add_row(row);
+            narrow(&mut table, width);
+            let text = anstream::adapter::strip_str(&lines(table)).to_string();
+            let line = text.lines().last().unwrap();
+            assert_eq!(line.matches("123456789").count(), columns, "{width}");
+            assert_eq!(text.lines().count(), 2, "{width}");
+        }
+    }
 
     #[test]
     fn numbers_stay_short() {
