@@ -1,6 +1,11 @@
 //! Completion in the shell: verbs and options from the definition, names from the running daemon.
 
-use std::{ffi::OsStr, time::Duration};
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap_complete::{CompleteEnv, engine::CompletionCandidate};
 
@@ -38,7 +43,7 @@ pub(super) fn scopes(typed: &OsStr) -> Vec<CompletionCandidate> {
 }
 
 fn matching(typed: &OsStr, names: impl Fn(&Status) -> Vec<String>) -> Vec<CompletionCandidate> {
-    let client = Client::new(SOCKET);
+    let client = Client::new(socket(env::args_os()));
     let status = wait_for(async { Ok(tokio::time::timeout(PATIENCE, client.status(None)).await??) });
     let Ok(status) = status else { return Vec::new() };
     let typed = typed.to_string_lossy();
@@ -47,4 +52,10 @@ fn matching(typed: &OsStr, names: impl Fn(&Status) -> Vec<String>) -> Vec<Comple
         .filter(|name| name.starts_with(&*typed))
         .map(CompletionCandidate::new)
         .collect()
+}
+
+/// The socket that was typed: nothing is parsed yet when a shell asks.
+fn socket(arguments: impl Iterator<Item = OsString>) -> PathBuf {
+    let mut from_option = arguments.skip_while(|argument| argument != "-s" && argument != "--socket").skip(1);
+    from_option.next().map_or_else(|| SOCKET.into(), PathBuf::from)
 }

@@ -48,7 +48,7 @@ pub(super) async fn run(client: &Client, args: Args) -> anyhow::Result<()> {
     if !wait {
         return Ok(());
     }
-    let mut left = 0;
+    let mut left = connections(client, &real_server).await?;
     let emptied = wait_until_empty(client, &real_server, &mut left);
     match timeout {
         None => emptied.await?,
@@ -66,14 +66,12 @@ async fn wait_until_empty(
     left: &mut u64,
 ) -> Result<(), ClientError> {
     let progress = Progress { visible: io::stderr().is_terminal() };
-    loop {
-        *left = connections(client, real_server).await?;
-        if *left == 0 {
-            return Ok(());
-        }
+    while *left > 0 {
         progress.show(*left);
         tokio::time::sleep(LOOK).await;
+        *left = connections(client, real_server).await?;
     }
+    Ok(())
 }
 
 /// A line that is written again and again, and taken away at the end.

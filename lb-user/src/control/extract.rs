@@ -24,7 +24,7 @@ use super::{
     event::{Event, Feed},
 };
 
-/// What every handler of a write returns.
+/// What a handler returns.
 pub(super) type Answer = Result<Reply, Failure>;
 
 /// Somebody who asks.

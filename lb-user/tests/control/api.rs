@@ -217,19 +217,19 @@ async fn a_write_whose_client_went_away_is_still_made_and_others_are_served() {
 async fn every_write_leaves_one_line_that_says_who_did_it() {
     let fake = Fake::start().await;
     let log = Log::default();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone()).finish();
-    // The runtime of this test has one thread, so the server's tasks log to it too.
-    let _guard = tracing::subscriber::set_default(subscriber);
+    // For the whole process: a subscriber of one thread can miss what another thread saw first.
+    tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone()).init();
     let client = Client::new(&fake.socket);
-    client.write(&Write::Enable(name("web/web1")), None).await.unwrap();
-    client.write(&Write::Reload, None).await.unwrap_err();
-    client.status(None).await.unwrap();
+    client.write(&Write::Enable(name("web/audited")), None).await.unwrap();
+    let unknown = Write::SetWeight { real_server: name("nope/audited"), weight: 1 };
+    client.write(&unknown, None).await.unwrap_err();
+    client.status(Some("audited")).await.unwrap_err();
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let lines: Vec<_> = log.lines().filter(|line| line.contains("xlb::audit")).collect();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("audited")).collect();
     let pid = std::process::id();
     assert_eq!(lines.len(), 2, "{log}");
-    assert!(lines[0].contains(&format!("pid {pid} write=\"enable web/web1\"")), "{log}");
-    assert!(lines[1].contains("write=\"reload\" failure=xlb.toml:3:1"), "{log}");
+    assert!(lines[0].contains(&format!("pid {pid} write=\"enable web/audited\"")), "{log}");
+    assert!(lines[1].contains("write=\"weight nope/audited 1\" failure=no virtual server"), "{log}");
 }
 
 /// Keeps what is logged.

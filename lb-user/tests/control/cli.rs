@@ -124,9 +124,22 @@ async fn a_write_that_was_cut_short_is_said_to_be_uncertain() {
 }
 
 #[tokio::test]
-async fn the_shell_completes_verbs_and_options() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xlb"));
-    command.args(["--", "xlb", "we"]).env("COMPLETE", "fish");
-    let output = command.output().await.unwrap();
-    assert!(String::from_utf8_lossy(&output.stdout).starts_with("weight"));
+async fn the_shell_completes_verbs_and_the_names_that_the_daemon_knows() {
+    let fake = Fake::start().await;
+    let socket = fake.socket.to_str().unwrap();
+    for (typed, candidates) in [
+        (&["we"][..], "weight"),
+        (&["weight", "web/"], "web/web1\nweb/web2\nweb/web3"),
+        (&["add", "w"], "web"),
+        (&["revert", "web"], "web\nweb/web1\nweb/web2\nweb/web3"),
+        (&["weight", "nope/"], ""),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xlb"));
+        command.args(["--", "xlb", "-s", socket]).args(typed).env("COMPLETE", "fish");
+        let output = command.output().await.unwrap();
+        let answer = String::from_utf8(output.stdout).unwrap();
+        // Fish wants each candidate's help behind a tabulator.
+        let names: Vec<_> = answer.lines().map(|line| line.split('\t').next().unwrap()).collect();
+        assert_eq!(names.join("\n"), candidates, "{typed:?}");
+    }
 }
