@@ -26,6 +26,7 @@ mod connection;
 mod desk;
 pub mod event;
 mod extract;
+mod failure;
 mod message;
 mod permission;
 mod rest;
@@ -34,7 +35,7 @@ pub mod server;
 pub mod socket;
 pub mod status;
 
+pub use failure::{Code, Failure};
 pub use message::{
-    Action, Call, Caller, Change, Changes, Code, Failure, NameError, Readiness, RealServerName, Reply,
-    Request, Scope, Write,
+    Action, Call, Caller, Change, Changes, NameError, Readiness, RealServerName, Reply, Request, Scope, Write,
 };

@@ -1,11 +1,11 @@
-//! Requests to the daemon, its replies and its refusals.
+//! Requests to the daemon and its replies.
 
 use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::{event::Feed, status::Status};
+use super::{Failure, event::Feed, status::Status};
 
 /// One request on its way to the daemon.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub enum Request {
     Ready,
     /// Everything `xlb status` shows, or one virtual server's part of it.
     Status {
-        /// Only this one; unknown is [`Code::NotFound`].
+        /// Only this one; unknown is [`Code::NotFound`](super::Code::NotFound).
         virtual_server: Option<String>,
     },
     /// What a reload would change.
@@ -68,7 +68,7 @@ pub enum Request {
     Write {
         /// The change.
         write: Write,
-        /// Refuse with [`Code::Conflict`] unless the configuration's generation is this.
+        /// Refuse with [`Code::Conflict`](super::Code::Conflict) unless the configuration's generation is this.
         if_generation: Option<u64>,
     },
 }
@@ -250,87 +250,4 @@ pub enum Action {
     Change,
     /// It goes.
     Remove,
-}
-
-/// Why a request was not served.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{message}")]
-pub struct Failure {
-    /// For programs.
-    pub code: Code,
-    /// For people: what failed on what, and what to do.
-    pub message: String,
-}
-
-impl Failure {
-    /// A failure of this kind.
-    pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
-    }
-}
-
-/// Kinds of failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Code {
-    /// The request cannot be understood.
-    Invalid,
-    /// The request's body is over the limit.
-    TooLarge,
-    /// The configuration file has errors; nothing was changed.
-    Configuration,
-    /// No virtual server or real server of that name.
-    NotFound,
-    /// No such path in this version.
-    NoRoute,
-    /// The path is there, the method is not.
-    MethodNotAllowed,
-    /// Not for this caller.
-    Forbidden,
-    /// The generation is not the one the caller saw.
-    Conflict,
-    /// Understood, but it cannot be done in this state.
-    Refused,
-    /// It was tried and failed; the running state is as before.
-    Failed,
-    /// The daemon is starting or ending.
-    Unavailable,
-    /// No answer before the deadline.
-    Deadline,
-}
-
-impl Code {
-    /// The status of the HTTP response.
-    #[must_use]
-    pub fn http_status(self) -> u16 {
-        match self {
-            Self::Invalid => 400,
-            Self::Forbidden => 403,
-            Self::NotFound | Self::NoRoute => 404,
-            Self::MethodNotAllowed => 405,
-            Self::Refused => 409,
-            Self::Conflict => 412,
-            Self::TooLarge => 413,
-            Self::Configuration => 422,
-            Self::Failed => 500,
-            Self::Unavailable => 503,
-            Self::Deadline => 504,
-        }
-    }
-
-    /// The exit code of the command that asked.
-    #[must_use]
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Self::NoRoute
-            | Self::MethodNotAllowed
-            | Self::Forbidden
-            | Self::Conflict
-            | Self::Refused
-            | Self::Failed => 1,
-            Self::Invalid | Self::TooLarge | Self::Configuration => 2,
-            Self::Unavailable | Self::Deadline => 3,
-            Self::NotFound => 5,
-        }
-    }
 }
