@@ -1,4 +1,7 @@
 //! The controller of xlb: configuration, plan, health, data plane, control.
 
+pub mod command;
 pub mod config;
 pub mod dataplane;
+pub mod control;
+pub mod daemon;

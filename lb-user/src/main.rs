@@ -1,2 +1,7 @@
 //! The command `xlb`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lb_user::command::main()
+}

@@ -1,0 +1,21 @@
+//! `xlb enable`.
+
+use clap_complete::engine::ArgValueCompleter;
+
+use super::{Guard, complete, output};
+use crate::control::{RealServerName, Write, client::Client};
+
+/// Put a real server back that was drained or disabled
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Virtual server and real server, such as web/web1 or web/10.0.0.11:8080
+    #[arg(value_name = "VS/RS", add = ArgValueCompleter::new(complete::real_servers))]
+    real_server: RealServerName,
+    #[command(flatten)]
+    guard: Guard,
+}
+
+pub(super) async fn run(client: &Client, args: Args) -> anyhow::Result<()> {
+    let changes = client.write(&Write::Enable(args.real_server), args.guard.generation).await?;
+    Ok(output::print_changes(&changes)?)
+}

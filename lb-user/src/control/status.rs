@@ -1,0 +1,218 @@
+//! The reply of `xlb status`: its JSON is a stable interface.
+
+use std::{collections::BTreeMap, fmt, time::SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+/// The daemon at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// `global.router_id`.
+    pub name: String,
+    /// Of the configuration; grows with every change, for compare-and-set.
+    pub generation: u64,
+    /// Packets and tables.
+    pub data_plane: DataPlane,
+    /// In the order of the configuration.
+    pub virtual_servers: Vec<VirtualServer>,
+    /// In the order of the configuration.
+    pub vrrp: Vec<Vrrp>,
+}
+
+/// Packets and tables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataPlane {
+    /// Where the program is attached.
+    pub interfaces: Vec<Interface>,
+    /// The connection table.
+    pub connections: Connections,
+    /// Packets by what became of them.
+    pub outcomes: BTreeMap<String, u64>,
+}
+
+/// An interface the program is attached to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// `native` or `generic`.
+    pub mode: String,
+}
+
+/// Fill of the connection table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connections {
+    /// Open in both directions.
+    pub established: u64,
+    /// Not answered yet.
+    pub half_open: u64,
+    /// Entries there is room for.
+    pub capacity: u64,
+}
+
+/// A virtual server and its pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VirtualServer {
+    /// Unique.
+    pub name: String,
+    /// As configured, or `fwmark 7`.
+    pub address: String,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// As configured.
+    pub scheduler: String,
+    /// Whether its quorum is met.
+    pub state: VirtualServerState,
+    /// Sums of weights.
+    pub quorum: Quorum,
+    /// Of all its real servers.
+    #[serde(flatten)]
+    pub traffic: Traffic,
+    /// In the order of the configuration, then those that were added.
+    pub real_servers: Vec<RealServer>,
+}
+
+/// Whether the quorum is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VirtualServerState {
+    /// It is.
+    Up,
+    /// It is not; the sorry server serves if there is one.
+    Down,
+}
+
+/// Sums of weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quorum {
+    /// At least this.
+    pub need: u32,
+    /// Of the real servers that are up.
+    pub have: u32,
+}
+
+/// Counters since the data plane was loaded, except `connections`, which is now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Open now.
+    pub connections: u64,
+    /// From clients.
+    pub packets_in: u64,
+    /// To clients.
+    pub packets_out: u64,
+    /// From clients, bytes of IP packets.
+    pub bytes_in: u64,
+    /// To clients, bytes of IP packets.
+    pub bytes_out: u64,
+    /// Opened so far.
+    pub new_connections: u64,
+}
+
+/// A real server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RealServer {
+    /// Unique in its virtual server.
+    pub name: String,
+    /// Address and port.
+    pub address: String,
+    /// What it gets.
+    pub state: RealServerState,
+    /// In force.
+    pub weight: u16,
+    /// By the file; none when it was added at run time.
+    pub configured_weight: Option<u16>,
+    /// Its own.
+    #[serde(flatten)]
+    pub traffic: Traffic,
+    /// None when nothing is checked.
+    pub check: Option<Check>,
+}
+
+/// What a real server gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RealServerState {
+    /// New connections.
+    Up,
+    /// Nothing: its checks fail.
+    Down,
+    /// Only what is left of its connections.
+    Drain,
+    /// Nothing: an operator said so.
+    Disabled,
+}
+
+/// The check that decides, or the worst of several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// As configured.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its last result in words, such as `200 in 1.2 ms`.
+    pub last: String,
+    /// When it last turned good or bad.
+    #[serde(with = "humantime_serde")]
+    pub since: SystemTime,
+}
+
+/// A VRRP instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vrrp {
+    /// Unique.
+    pub name: String,
+    /// Of the state machine.
+    pub state: VrrpState,
+    /// In force.
+    pub priority: u8,
+    /// Address of the master; none when there is no master.
+    pub master: Option<String>,
+    /// Virtual addresses as configured.
+    pub addresses: Vec<String>,
+    /// Times it became master.
+    pub transitions: u64,
+}
+
+/// States of a VRRP instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VrrpState {
+    /// Starting.
+    Init,
+    /// Another router has the addresses.
+    Backup,
+    /// This one has them.
+    Master,
+    /// Not able to take them.
+    Fault,
+}
+
+impl fmt::Display for VirtualServerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Up => "up",
+            Self::Down => "down",
+        })
+    }
+}
+
+impl fmt::Display for RealServerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Drain => "drain",
+            Self::Disabled => "disabled",
+        })
+    }
+}
+
+impl fmt::Display for VrrpState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Init => "init",
+            Self::Backup => "backup",
+            Self::Master => "master",
+            Self::Fault => "fault",
+        })
+    }
+}

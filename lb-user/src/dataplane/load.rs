@@ -1,0 +1,196 @@
+//! Loads the kernel object: onto the maps that are pinned already, when they fit it, else onto new ones.
+
+use std::{collections::BTreeMap, io};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
+    maps::{MapError, MapInfo},
+    programs::{ProgramError, Xdp},
+};
+use aya_obj::Object;
+
+use super::{
+    object::OBJECT,
+    pins::{PinError, Pins},
+    sizes::Sizes,
+};
+
+/// The program for packets, in the object.
+pub const PROGRAM: &str = "xlb";
+/// The program that tells the time, in the object.
+pub const CLOCK: &str = "xlb_clock";
+
+/// Why the data plane was not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Built without `cargo xtask build-ebpf`.
+    #[error("this xlb was built without its kernel object; build it with `cargo xtask build`")]
+    NoObject,
+    /// No right to use BPF.
+    #[error(
+        "no right to load BPF programs: run as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW and CAP_PERFMON"
+    )]
+    NotPermitted,
+    /// The kernel has no BPF, or not enough of it.
+    #[error("this kernel cannot load the program (Linux 6.1 or newer with CONFIG_BPF_SYSCALL and CONFIG_BPF_JIT is needed)")]
+    Unsupported(#[source] io::Error),
+    /// The object in this program is damaged.
+    #[error("the kernel object cannot be read")]
+    Object(#[source] EbpfError),
+    /// A pinned map was made by another version or with other sizes.
+    #[error(
+        "{path}: pinned map {name} has {pinned} but this xlb with this configuration needs {needed}; \
+         nothing was changed. Go back to the version and sizes that made it, or run `xlb unload` first: \
+         that stops forwarding and forgets all connections"
+    )]
+    Layout {
+        /// Where it is pinned.
+        path: String,
+        /// Its name.
+        name: String,
+        /// Its shape.
+        pinned: Shape,
+        /// The shape that is needed.
+        needed: Shape,
+    },
+    /// Pinning.
+    #[error(transparent)]
+    Pins(#[from] PinError),
+    /// A map of the object is not there.
+    #[error("the kernel object has no {0}")]
+    Missing(&'static str),
+    /// A map was not created or opened.
+    #[error("cannot create or open the maps")]
+    Map(#[source] EbpfError),
+    /// A map answered with an error.
+    #[error(transparent)]
+    MapAccess(#[from] MapError),
+    /// The verifier or the kernel refused the program.
+    #[error("the kernel refused the program")]
+    Program(#[from] ProgramError),
+}
+
+/// What makes two maps interchangeable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// `enum bpf_map_type`.
+    pub kind: u32,
+    /// Bytes of a key.
+    pub key: u32,
+    /// Bytes of a value.
+    pub value: u32,
+    /// Capacity.
+    pub entries: u32,
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "type {}, keys of {} and values of {} bytes, {} entries",
+            self.kind, self.key, self.value, self.entries
+        )
+    }
+}
+
+/// The object in the kernel: maps created or adopted, programs verified, nothing attached.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Programs and maps.
+    pub ebpf: Ebpf,
+    /// Whether the maps were pinned by an earlier run.
+    pub adopted: bool,
+}
+
+/// Loads the object with its maps pinned under `pins`.
+///
+/// # Errors
+///
+/// See [`LoadError`]; pinned maps stay as they were, and none is left pinned by a load that failed on new ones.
+pub fn load(sizes: &Sizes, pins: &Pins) -> Result<Loaded, LoadError> {
+    let bytes = OBJECT.ok_or(LoadError::NoObject)?;
+    let object = Object::parse(bytes).map_err(|error| LoadError::Object(error.into()))?;
+    let needed = shapes(&object, sizes);
+    let mut adopted = 0;
+    for (name, &needed) in &needed {
+        let path = pins.map(name);
+        if !path.exists() {
+            continue;
+        }
+        let pinned = shape(&MapInfo::from_pin(&path)?)?;
+        if pinned != needed {
+            return Err(LoadError::Layout { path: path.display().to_string(), name: name.clone(), pinned, needed });
+        }
+        adopted += 1;
+    }
+    let mut loader = EbpfLoader::new();
+    loader.verifier_log_level(VerifierLogLevel::STATS);
+    for (name, shape) in &needed {
+        loader.map_max_entries(name, shape.entries);
+        loader.map_pin_path(name, pins.map(name));
+    }
+    let mut ebpf = match loader.load(bytes) {
+        Ok(ebpf) => ebpf,
+        Err(error) => {
+            if adopted == 0 {
+                pins.remove_maps();
+            }
+            return Err(from_kernel(error));
+        }
+    };
+    for name in [PROGRAM, CLOCK] {
+        let program: &mut Xdp = ebpf
+            .program_mut(name)
+            .ok_or(LoadError::Missing("program"))?
+            .try_into()?;
+        if let Err(error) = program.load() {
+            if adopted == 0 {
+                pins.remove_maps();
+            }
+            return Err(error.into());
+        }
+    }
+    Ok(Loaded { ebpf, adopted: adopted > 0 })
+}
+
+/// The maps the object wants, with the sizes the configuration gives them.
+fn shapes(object: &Object, sizes: &Sizes) -> BTreeMap<String, Shape> {
+    object
+        .maps
+        .iter()
+        // Data sections are the loader's affair.
+        .filter(|(name, _)| !name.starts_with('.'))
+        .map(|(name, map)| {
+            let entries = sizes.of(name).unwrap_or_else(|| map.max_entries());
+            (
+                name.clone(),
+                Shape { kind: map.map_type(), key: map.key_size(), value: map.value_size(), entries },
+            )
+        })
+        .collect()
+}
+
+fn shape(info: &MapInfo) -> Result<Shape, MapError> {
+    Ok(Shape {
+        kind: info.map_type()? as u32,
+        key: info.key_size(),
+        value: info.value_size(),
+        entries: info.max_entries(),
+    })
+}
+
+/// The errors a user can do something about, told apart.
+fn from_kernel(error: EbpfError) -> LoadError {
+    let mut cause: Option<&dyn std::error::Error> = Some(&error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            match io.raw_os_error() {
+                Some(libc::EPERM | libc::EACCES) => return LoadError::NotPermitted,
+                Some(code @ libc::ENOSYS) => return LoadError::Unsupported(io::Error::from_raw_os_error(code)),
+                _ => {}
+            }
+        }
+        cause = error.source();
+    }
+    LoadError::Map(error)
+}

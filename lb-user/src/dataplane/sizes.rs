@@ -1,0 +1,76 @@
+//! How large the maps are: chosen once, when they are created, from the configuration.
+
+use lb_common::{
+    addr::{V4, V6},
+    connection::{Connection, ConnectionKey, HalfOpen},
+    layout::map,
+};
+
+use crate::config::model::Global;
+
+/// Capacities from which the sizes of all maps follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Established TCP connections per address family.
+    pub connections: u32,
+    /// Virtual servers.
+    pub virtual_servers: u32,
+    /// Real servers, over all virtual servers.
+    pub real_servers: u32,
+}
+
+/// Addresses a virtual server may have on average: room in the tables that are looked up by address.
+const ADDRESSES_EACH: u32 = 4;
+
+/// Half-open connections and UDP connections for every established one that there is room for.
+const SHARE: u32 = 4;
+
+/// Even a small installation survives a flood of this many half-open connections without evicting honest ones early.
+const MINIMUM: u32 = 16_384;
+
+impl From<&Global> for Sizes {
+    fn from(global: &Global) -> Self {
+        Self {
+            connections: global.max_connections,
+            virtual_servers: global.max_virtual_servers,
+            real_servers: global.max_real_servers,
+        }
+    }
+}
+
+impl Sizes {
+    /// Elements of the map of this name; `None` for a map whose size is fixed.
+    #[must_use]
+    pub fn of(&self, name: &str) -> Option<u32> {
+        let share = (self.connections / SHARE).max(MINIMUM);
+        // Two entries for every connection, one for each direction.
+        Some(match name {
+            map::TCP_V4 | map::TCP_V6 => 2 * self.connections,
+            map::HALF_OPEN_V4 | map::HALF_OPEN_V6 | map::UDP_V4 | map::UDP_V6 => 2 * share,
+            map::VIPS_V4 | map::VIPS_V6 | map::SERVICES_V4 | map::SERVICES_V6 => {
+                ADDRESSES_EACH * self.virtual_servers
+            }
+            map::VIRTUAL_SERVERS | map::SCHEDULING | map::CURSORS | map::NAMES => self.virtual_servers,
+            map::REAL_SERVERS | map::LOADS | map::REVERSE_V4 | map::REVERSE_V6 => self.real_servers,
+            map::TRAFFIC => 2 * self.real_servers,
+            _ => return None,
+        })
+    }
+
+    /// Bytes of kernel memory that the connection tables take, all of it at start.
+    #[must_use]
+    pub fn connection_memory(&self) -> u64 {
+        let table = |name: &str, key: usize, value: usize| {
+            let entries = u64::from(self.of(name).unwrap_or(0));
+            // A hash element has a head of 48 bytes, a key rounded up to 8 and its value; a bucket takes 16 (hashtab.c).
+            let element = 48 + key.next_multiple_of(8) + value.next_multiple_of(8);
+            entries * element as u64 + entries.next_power_of_two() * 16
+        };
+        table(map::TCP_V4, size_of::<ConnectionKey<V4>>(), size_of::<Connection<V4>>())
+            + table(map::TCP_V6, size_of::<ConnectionKey<V6>>(), size_of::<Connection<V6>>())
+            + table(map::UDP_V4, size_of::<ConnectionKey<V4>>(), size_of::<Connection<V4>>())
+            + table(map::UDP_V6, size_of::<ConnectionKey<V6>>(), size_of::<Connection<V6>>())
+            + table(map::HALF_OPEN_V4, size_of::<ConnectionKey<V4>>(), size_of::<HalfOpen<V4>>())
+            + table(map::HALF_OPEN_V6, size_of::<ConnectionKey<V6>>(), size_of::<HalfOpen<V6>>())
+    }
+}
