@@ -5,7 +5,9 @@ pub mod model;
 
 mod address;
 mod file;
+mod keepalived;
 mod resolve;
+mod syntax;
 mod value;
 
 use std::path::{Path, PathBuf};
@@ -71,13 +73,10 @@ pub fn load(path: &Path, host: &Host) -> Result<(Config, Report), ConfigError> {
 #[must_use]
 pub fn parse(text: &str, host: &Host) -> (Option<Config>, Vec<Diagnostic>) {
     let (document, broken) = DeTable::parse_recoverable(text);
-    let mistakes = Mistakes::default();
-    for error in &broken {
-        mistakes.push(Diagnostic::syntax(error, text));
-    }
     if !broken.is_empty() {
-        return (None, mistakes.into_sorted());
+        return (None, syntax::diagnose(&broken, text));
     }
+    let mistakes = Mistakes::default();
     let config = resolve::resolve(Section::root(&document, &mistakes), &mistakes, host);
     (config, mistakes.into_sorted())
 }

@@ -166,3 +166,41 @@ fn reachable(ip: IpAddr) -> Result<(), Wrong> {
     };
     Err(Wrong::value("the address of one host on the network", format!("this is {kind}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(text: &str) -> DeValue<'_> {
+        DeValue::String(text.into())
+    }
+
+    proptest! {
+        #[test]
+        fn what_the_standard_library_prints_is_read_as_the_same_address(ip: IpAddr, port: u16) {
+            let address = SocketAddr::new(ip, port);
+            let text = if port == 0 { ip.to_string() } else { address.to_string() };
+            prop_assert_eq!(endpoint(&written(&text)).ok(), Some(address));
+        }
+
+        #[test]
+        fn a_range_is_all_addresses_between_its_ends(first in 0..=200u8, more in 0..=55u8) {
+            let text = format!("192.0.2.{first}-{}:80", first + more);
+            let all = (first..=first + more).map(|last| SocketAddr::from(([192, 0, 2, last], 80)));
+            prop_assert_eq!(group(&written(&text)).ok(), Some(all.collect()));
+        }
+    }
+
+    #[test]
+    fn an_ipv6_range_counts_in_hexadecimal() {
+        let all = group(&written("[2001:db8::fe-101]:80")).unwrap_or_default();
+        let shown: Vec<_> = all.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            shown,
+            ["[2001:db8::fe]:80", "[2001:db8::ff]:80", "[2001:db8::100]:80", "[2001:db8::101]:80"]
+        );
+        assert_eq!(group(&written("2001:db8::10-1f")).unwrap_or_default().len(), 16);
+    }
+}

@@ -48,11 +48,6 @@ impl Diagnostic {
         Self { severity: Severity::Warning, ..Self::error(code, span, message) }
     }
 
-    pub(super) fn syntax(error: &toml::de::Error, text: &str) -> Self {
-        let span = error.span().unwrap_or(text.len()..text.len());
-        Self::error("syntax", span, error.message())
-    }
-
     pub(super) fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
         self

@@ -9,6 +9,7 @@ use toml::{
 
 use super::{
     diagnostic::{Diagnostic, Severity, Span},
+    keepalived::translated,
     value::Wrong,
 };
 
@@ -208,8 +209,9 @@ impl<'t> Section<'t> {
         for (key, _) in self.table.iter().filter(|(key, _)| !self.knows(key.get_ref())) {
             let mut unknown =
                 Diagnostic::error("unknown-key", key.span(), format!("unknown key `{}`", key.get_ref()));
-            unknown.help = Some(match nearest(key.get_ref(), self.known.iter().copied()) {
-                Some(near) => format!("write `{near}`"),
+            let near = || nearest(key.get_ref(), self.known.iter().copied()).map(|near| format!("`{near}`"));
+            unknown.help = Some(match translated(key.get_ref()).map(str::to_owned).or_else(near) {
+                Some(instead) => format!("write {instead}"),
                 None => format!("known here: {}", self.known.join(", ")),
             });
             self.mistakes.push(unknown);

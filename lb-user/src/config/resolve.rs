@@ -52,3 +52,6 @@ pub(super) fn resolve(mut root: Section<'_>, mistakes: &Mistakes, host: &Host) -
         virtual_servers: servers.into_iter().map(virtual_server::Draft::into_model).collect::<Option<_>>()?,
     })
 }
+
+#[cfg(test)]
+mod tests;

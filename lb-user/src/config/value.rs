@@ -52,23 +52,23 @@ pub(super) fn text(value: &DeValue<'_>) -> Result<String, Wrong> {
 
 /// The name of a server, as commands take it: `xlb weight NAME/NAME`.
 pub(super) fn name(value: &DeValue<'_>) -> Result<String, Wrong> {
-    const EXPECTED: &str = "a name without spaces and `/`";
-    let name = string(value, EXPECTED)?;
-    let bad = |c: char| c == '/' || c.is_whitespace() || c.is_control();
-    match name.chars().find(|c| bad(*c)) {
-        Some(c) => Err(Wrong::value(EXPECTED, format!("contains {c:?}"))),
-        None if name.is_empty() => Err(Wrong::value(EXPECTED, "is empty")),
-        None => Ok(name.to_owned()),
-    }
+    word(value, "a name without spaces and `/`")
 }
 
 /// The name of a network interface, within the kernel's limits.
 pub(super) fn interface(value: &DeValue<'_>) -> Result<String, Wrong> {
-    let name = name(value)?;
-    if name.len() > 15 {
-        Err(Wrong::value("an interface name of at most 15 bytes", "is longer"))
-    } else {
-        Ok(name)
+    const EXPECTED: &str = "the name of a network interface";
+    let name = word(value, EXPECTED)?;
+    if name.len() > 15 { Err(Wrong::value(EXPECTED, "longer than 15 bytes")) } else { Ok(name) }
+}
+
+fn word(value: &DeValue<'_>, expected: &str) -> Result<String, Wrong> {
+    let name = string(value, expected)?;
+    let bad = |c: char| c == '/' || c.is_whitespace() || c.is_control();
+    match name.chars().find(|c| bad(*c)) {
+        Some(c) => Err(Wrong::value(expected, format!("contains {c:?}"))),
+        None if name.is_empty() => Err(Wrong::value(expected, "is empty")),
+        None => Ok(name.to_owned()),
     }
 }
 
@@ -120,7 +120,7 @@ pub(super) fn duration_or_zero(value: &DeValue<'_>) -> Result<Duration, Wrong> {
         return Err(Wrong::kind(EXPECTED, value).help(format!("write \"{number}s\" if seconds are meant")));
     }
     let duration = humantime::parse_duration(string(value, EXPECTED)?)
-        .map_err(|error| Wrong::value(EXPECTED, error.to_string()).help(HELP))?;
+        .map_err(|_| Wrong::value(EXPECTED, "not a number and a unit").help(HELP))?;
     if duration > LONGEST {
         return Err(Wrong::value("a duration of at most 31 days", "is longer"));
     }
@@ -147,7 +147,7 @@ pub(super) fn choice<T: Copy>(words: &[(&'static str, T)]) -> impl Fn(&DeValue<'
         if let Some((_, meant)) = words.iter().find(|(name, _)| *name == written) {
             return Ok(*meant);
         }
-        let wrong = Wrong::value(expected(), "not one of them");
+        let wrong = Wrong::value(expected(), "not known");
         Err(match nearest(&written.to_lowercase(), names()) {
             Some(near) => wrong.help(format!("write \"{near}\"")),
             None => wrong,

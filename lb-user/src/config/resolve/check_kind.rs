@@ -86,17 +86,15 @@ pub(super) fn read(
     base: Option<&CheckKind>,
     router_id: &str,
 ) -> Option<CheckKind> {
-    let kind = match (kind, base) {
-        (Type::Tcp, _) => Some(CheckKind::Tcp),
-        (Type::Ping, _) => Some(CheckKind::Ping),
-        (Type::Http, Some(CheckKind::Http(base))) => Some(CheckKind::Http(read_http(section, base, false))),
-        (Type::Http, _) => Some(CheckKind::Http(read_http(section, &plain_http(), false))),
-        (Type::Https, Some(CheckKind::Http(base))) => Some(CheckKind::Http(read_http(section, base, true))),
-        (Type::Https, _) => Some(CheckKind::Http(read_http(section, &plain_http(), true))),
-        (Type::Udp, base) => Some(read_udp(section, base)),
-        (Type::Dns, base) => Some(read_dns(section, base)),
-        (Type::Smtp, base) => Some(read_smtp(section, base, router_id)),
-        (Type::Script, base) => read_script(section, base),
+    let kind = match kind {
+        Type::Tcp => Some(CheckKind::Tcp),
+        Type::Http => Some(read_http(section, base, false)),
+        Type::Https => Some(read_http(section, base, true)),
+        Type::Udp => Some(read_udp(section, base)),
+        Type::Dns => Some(read_dns(section, base)),
+        Type::Smtp => Some(read_smtp(section, base, router_id)),
+        Type::Ping => Some(CheckKind::Ping),
+        Type::Script => read_script(section, base),
     };
     refuse_foreign(section);
     kind
@@ -121,33 +119,34 @@ fn refuse_foreign(section: &mut Section<'_>) {
     }
 }
 
-fn plain_http() -> HttpCheck {
-    HttpCheck {
-        method: "GET".to_owned(),
-        path: "/".to_owned(),
-        host: None,
-        headers: Vec::new(),
-        status: vec![(200, 299)],
-        body: None,
-        tls: None,
-    }
+fn read_http(section: &mut Section<'_>, base: Option<&CheckKind>, tls: bool) -> CheckKind {
+    let base = match base {
+        Some(CheckKind::Http(base)) => base.clone(),
+        _ => HttpCheck {
+            method: "GET".to_owned(),
+            path: "/".to_owned(),
+            host: None,
+            headers: Vec::new(),
+            status: vec![(200, 299)],
+            body: None,
+            tls: None,
+        },
+    };
+    CheckKind::Http(HttpCheck {
+        method: section.value_or("method", base.method, method),
+        path: section.value_or("path", base.path, http_path),
+        host: section.value("host", host).map(Spanned::into_inner).or(base.host),
+        headers: section.value_or("headers", base.headers, headers),
+        status: read_status(section).unwrap_or(base.status),
+        body: section.value("body", regex).map(Spanned::into_inner).or(base.body),
+        tls: tls.then(|| section.value_or("tls_verify", base.tls.unwrap_or(TlsVerify::System), tls_verify)),
+    })
 }
 
-fn read_http(section: &mut Section<'_>, base: &HttpCheck, tls: bool) -> HttpCheck {
-    HttpCheck {
-        method: section.value_or("method", base.method.clone(), method),
-        path: section.value_or("path", base.path.clone(), http_path),
-        host: section.value("host", host).map(Spanned::into_inner).or_else(|| base.host.clone()),
-        headers: section.value_or("headers", base.headers.clone(), headers),
-        status: match section.list("status", range("a status", 100, 599)) {
-            Some(list) if !list.is_empty() => list.into_iter().map(Spanned::into_inner).collect(),
-            _ => base.status.clone(),
-        },
-        body: section.value("body", regex).map(Spanned::into_inner).or_else(|| base.body.clone()),
-        tls: tls.then(|| {
-            section.value_or("tls_verify", base.tls.clone().unwrap_or(TlsVerify::System), tls_verify)
-        }),
-    }
+fn read_status(section: &mut Section<'_>) -> Option<Vec<(u16, u16)>> {
+    let items = section.node("status")?.some_items("write \"200-299\", or which statuses are good");
+    let ranges = items.iter().filter_map(|item| item.convert(range("a status", 100, 599)));
+    Some(ranges.map(Spanned::into_inner).collect())
 }
 
 fn read_udp(section: &mut Section<'_>, base: Option<&CheckKind>) -> CheckKind {

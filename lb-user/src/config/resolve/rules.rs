@@ -85,9 +85,13 @@ fn listeners(servers: &[virtual_server::Draft], mistakes: &Mistakes) {
     });
 }
 
+/// Every VIP and its first place.
 fn vips(servers: &[virtual_server::Draft]) -> HashMap<IpAddr, Span> {
-    let addresses = servers.iter().flat_map(|server| &server.addresses);
-    addresses.map(|address| (address.get_ref().ip(), address.span())).collect()
+    let mut vips = HashMap::new();
+    for address in servers.iter().flat_map(|server| &server.addresses) {
+        vips.entry(address.get_ref().ip()).or_insert_with(|| address.span());
+    }
+    vips
 }
 
 /// Clients and real servers speak one address family.
@@ -174,13 +178,14 @@ fn quorum(server: &virtual_server::Draft, mistakes: &Mistakes) {
                 _ => format!("a quorum of {quorum} with a hysteresis of {hysteresis}"),
             };
             let message = format!("{need} is more than the sum of all weights, {sum}");
+            let help = match hysteresis {
+                0 if sum > 0 => format!("write at most {sum}, or raise weights"),
+                _ => "lower it, or raise weights".to_owned(),
+            };
             mistakes.push(
                 Diagnostic::error("quorum-unreachable", at.span(), message)
                     .place(server.span.clone(), "the pool of this virtual server")
-                    .help(format!(
-                        "write at most {}, or raise weights",
-                        sum.saturating_sub(u64::from(hysteresis))
-                    )),
+                    .help(help),
             );
         }
         None if sum == 0 => mistakes.push(

@@ -66,6 +66,11 @@ pub(super) fn read(section: &mut Section<'_>, defaults: &Options, router_id: &st
     let name = section.required("name", name);
     let (addresses, fwmark) = read_listen(section);
     let options = Options::read(section, defaults);
+    if section.has("persistence_granularity") && options.persistence().is_none() {
+        let at = section.key_span("persistence_granularity");
+        let unused = Diagnostic::warning("unused-key", at, "a granularity without persistence means nothing");
+        section.push(unused.help("write `persistence_timeout = \"5m\"`, or take it out"));
+    }
     let checks = CheckOptions::read_all(section, &defaults.check, router_id).unwrap_or_else(|| {
         defaults.check.is_complete().then(|| defaults.check.clone()).into_iter().collect()
     });
