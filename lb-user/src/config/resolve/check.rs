@@ -66,6 +66,9 @@ impl CheckOptions {
                     .help("take one of them out"),
             );
         }
+        // An address with a port is more than a port from further out.
+        let base_port =
+            base.port.filter(|_| address.as_ref().is_none_or(|address| address.get_ref().port() == 0));
         let interval = section.value("interval", duration);
         let timeout = section.value("timeout", duration);
         let times_at = timeout.as_ref().map(Spanned::span).or_else(|| interval.as_ref().map(Spanned::span));
@@ -73,7 +76,7 @@ impl CheckOptions {
             span: section.span(),
             kind,
             address: address.map(Spanned::into_inner).or(base.address),
-            port: port.map(Spanned::into_inner).or(base.port),
+            port: port.map(Spanned::into_inner).or(base_port),
             interval: interval.as_ref().map_or(base.interval, |interval| *interval.get_ref()),
             timeout: timeout.map(Spanned::into_inner).or(base.timeout),
             rise: section.value_or("rise", base.rise, number(1, 1000)),
@@ -95,9 +98,8 @@ impl CheckOptions {
     /// The checks under the key `check`: one or a list; none when the key is not there.
     pub(super) fn read_all(section: &mut Section<'_>, base: &Self, router_id: &str) -> Option<Vec<Self>> {
         section.sections("check", |check| {
-            let before = check.errors();
             let options = Self::read(check, base, router_id);
-            if options.kind.is_none() && check.errors() == before {
+            if !check.has("type") && base.kind.is_none() {
                 let missing = Diagnostic::error("missing-key", check.span(), "`type` is missing here");
                 check.push(missing.help(format!("write one of {}", check_kind::type_names())));
             }

@@ -146,6 +146,20 @@ fn a_default_check_with_type_is_every_servers_and_lends_its_keys_to_checks_of_it
 }
 
 #[test]
+fn the_port_nearest_to_the_check_counts() {
+    for (default, own, target) in [
+        ("port = 81", "port = 82", "10.0.0.11:82"),
+        ("port = 81", "address = \"10.0.0.50:82\"", "10.0.0.50:82"),
+        ("port = 81", "address = \"10.0.0.50\"", "10.0.0.50:81"),
+        ("address = \"10.0.0.50:81\"", "port = 82", "10.0.0.50:82"),
+    ] {
+        let defaults = format!("[defaults.check]\ntype = \"tcp\"\n{default}\n");
+        let server = server_after(&defaults, &format!("check = {{ {own} }}\n{TWO}"));
+        assert_eq!(targets(&server)[0], [target], "{default}, {own}");
+    }
+}
+
+#[test]
 fn an_smtp_check_introduces_itself_by_the_router_id() {
     let check = |before: &str| {
         let server = server_after(before, &format!("check.type = \"smtp\"\n{TWO}"));
