@@ -180,13 +180,13 @@ impl<'t> Section<'t> {
         node
     }
 
-    /// The values of a list that could be converted.
+    /// The values of a list that could be converted; the list must not be empty.
     pub(super) fn list<T>(
         &mut self,
         key: &'static str,
         convert: impl Fn(&DeValue<'_>) -> Result<T, Wrong>,
     ) -> Option<Vec<Spanned<T>>> {
-        let items = self.node(key)?.items();
+        let items = self.node(key)?.some_items("write at least one, or leave the key out");
         Some(items.iter().filter_map(|item| item.convert(&convert)).collect())
     }
 

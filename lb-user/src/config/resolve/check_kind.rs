@@ -137,16 +137,12 @@ fn read_http(section: &mut Section<'_>, base: Option<&CheckKind>, tls: bool) -> 
         path: section.value_or("path", base.path, http_path),
         host: section.value("host", host).map(Spanned::into_inner).or(base.host),
         headers: section.value_or("headers", base.headers, headers),
-        status: read_status(section).unwrap_or(base.status),
+        status: section
+            .list("status", range("a status", 100, 599))
+            .map_or(base.status, |list| list.into_iter().map(Spanned::into_inner).collect()),
         body: section.value("body", regex).map(Spanned::into_inner).or(base.body),
         tls: tls.then(|| section.value_or("tls_verify", base.tls.unwrap_or(TlsVerify::System), tls_verify)),
     })
-}
-
-fn read_status(section: &mut Section<'_>) -> Option<Vec<(u16, u16)>> {
-    let items = section.node("status")?.some_items("write \"200-299\", or which statuses are good");
-    let ranges = items.iter().filter_map(|item| item.convert(range("a status", 100, 599)));
-    Some(ranges.map(Spanned::into_inner).collect())
 }
 
 fn read_udp(section: &mut Section<'_>, base: Option<&CheckKind>) -> CheckKind {
