@@ -21,6 +21,8 @@ pub mod map {
     pub const SERVICES_V6: &str = "SERVICES_V6";
     /// Virtual server index -> `VirtualServer`.
     pub const VIRTUAL_SERVERS: &str = "VIRTUAL_SERVERS";
+    /// Virtual server index -> its name, for the controller alone: after a restart it knows which is which.
+    pub const NAMES: &str = "NAMES";
     /// Virtual server index -> its scheduling table.
     pub const SCHEDULING: &str = "SCHEDULING";
     /// Virtual server index -> position in its sequence.

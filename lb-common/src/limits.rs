@@ -23,3 +23,6 @@ pub const ATTEMPTS: u32 = 4;
 
 /// Counters of one interface in the outcome table; outcomes are fewer.
 pub const OUTCOME_ROW: u32 = 64;
+
+/// Bytes of a virtual server's name, at most.
+pub const NAME: usize = 64;

@@ -15,7 +15,7 @@ use lb_common::{
     addr::{Protocol, V4, V6},
     connection::{Connection, ConnectionKey, HalfOpen, NextHop},
     counter::Counter,
-    limits::{ATTACHED_INTERFACES, INTERFACES as INTERFACE_LIMIT, OUTCOME_ROW},
+    limits::{ATTACHED_INTERFACES, INTERFACES as INTERFACE_LIMIT, NAME, OUTCOME_ROW},
     outcome::Outcome,
     service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer},
 };
@@ -57,6 +57,8 @@ static SERVICES_V4: HashMap<ServiceKey<V4>, u32, SIZED> = HashMap::new();
 static SERVICES_V6: HashMap<ServiceKey<V6>, u32, SIZED> = HashMap::new();
 #[btf_map]
 static VIRTUAL_SERVERS: Array<VirtualServer, SIZED> = Array::new();
+#[btf_map]
+static NAMES: Array<[u8; NAME], SIZED> = Array::new();
 #[btf_map]
 static SCHEDULING: ArrayOfMaps<SchedulingTable, SIZED> = ArrayOfMaps::new();
 #[btf_map]

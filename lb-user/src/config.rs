@@ -1,3 +1,82 @@
-//! The configuration: file (as written) -> resolve (all errors, each with its place) -> model (as meant).
+//! The configuration: file (as written) -> resolve (all mistakes, each with its place) -> model (as meant).
 
+pub mod diagnostic;
 pub mod model;
+
+mod address;
+mod file;
+mod keepalived;
+mod resolve;
+mod syntax;
+mod value;
+
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+use self::{
+    diagnostic::{Diagnostic, Report},
+    file::{Mistakes, Section},
+    model::Config,
+};
+
+/// What the configuration's defaults take from the machine.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Its name, the default of `global.router_id`.
+    pub name: String,
+}
+
+impl Host {
+    /// The machine this runs on.
+    #[must_use]
+    pub fn this() -> Self {
+        let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+        Self { name: name.filter(|name| !name.is_empty()).unwrap_or_else(|| "xlb".to_owned()) }
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read the configuration {}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file was read and says something that cannot be meant; shown line by line with its places.
+    #[error("{0}")]
+    Invalid(Report),
+}
+
+/// Reads and resolves a file; the report holds the warnings.
+///
+/// # Errors
+/// When the file cannot be read, or has at least one error: then the report holds all of them and the warnings.
+pub fn load(path: &Path, host: &Host) -> Result<(Config, Report), ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let (config, diagnostics) = parse(&text, host);
+    let report = Report { name: path.display().to_string(), text, diagnostics };
+    match config {
+        Some(config) => Ok((config, report)),
+        None => Err(ConfigError::Invalid(report)),
+    }
+}
+
+/// Resolves a configuration's text: there is one exactly when no diagnostic is an error.
+///
+/// Syntax errors are reported without the mistakes that come after them: what a broken line hides cannot be judged.
+#[must_use]
+pub fn parse(text: &str, host: &Host) -> (Option<Config>, Vec<Diagnostic>) {
+    let (document, broken) = DeTable::parse_recoverable(text);
+    if !broken.is_empty() {
+        return (None, syntax::diagnose(&broken, text));
+    }
+    let mistakes = Mistakes::default();
+    let config = resolve::resolve(Section::root(&document, &mistakes), &mistakes, host);
+    (config, mistakes.into_sorted())
+}

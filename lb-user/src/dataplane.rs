@@ -1,3 +1,10 @@
-//! The data plane as the controller sees it.
+//! The data plane as the controller sees it: loaded, pinned, attached, written, swept, counted.
 
+pub mod attach;
+pub mod batch;
+pub mod clock;
+pub mod load;
+pub mod maps;
 pub mod object;
+pub mod pins;
+pub mod sizes;

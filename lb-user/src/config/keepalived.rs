@@ -1,0 +1,29 @@
+//! What keepalived.conf calls things, for those who write its words here.
+
+/// Keepalived's word, and what to write instead.
+const WORDS: &[(&str, &str)] = &[
+    ("alpha", "`initial_state = \"down\"`, the default"),
+    ("connect_ip", "`address` in the check"),
+    ("connect_port", "`port` in the check"),
+    ("connect_timeout", "`timeout` in the check"),
+    ("delay_loop", "`interval` in the check"),
+    ("helo_name", "`helo` in the check"),
+    ("inhibit_on_failure", "`on_down = \"keep\"`"),
+    ("lb_algo", "`scheduler`"),
+    ("lb_kind", "`forward`"),
+    ("lvs_method", "`forward`"),
+    ("lvs_sched", "`scheduler`"),
+    ("misc_dynamic", "`dynamic_weight` in a check of type \"script\""),
+    ("misc_path", "`command` in a check of type \"script\""),
+    ("misc_timeout", "`timeout` in the check"),
+    ("regex", "`body` in the check"),
+    ("retry", "`fall`, which is keepalived's retry + 1, in the check"),
+    ("status_code", "`status` in the check"),
+    ("uthreshold", "`max_connections`"),
+    ("virtualhost", "`host` in the check"),
+];
+
+/// What to write instead of keepalived's word.
+pub(super) fn translated(word: &str) -> Option<&'static str> {
+    WORDS.iter().find(|(theirs, _)| *theirs == word).map(|(_, ours)| *ours)
+}

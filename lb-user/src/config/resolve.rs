@@ -1,0 +1,57 @@
+//! From the file as written to the model: sections are read one by one, then held against each other.
+
+mod check;
+mod check_kind;
+mod fwmark;
+mod global;
+mod mark_rules;
+mod options;
+mod rules;
+mod virtual_server;
+
+use super::{
+    Host,
+    diagnostic::Diagnostic,
+    file::{Mistakes, Section},
+    model::Config,
+};
+use options::Options;
+
+/// Sections that are part of the file's format and that this version cannot do.
+const NOT_YET_AVAILABLE: &[&str] = &["vrrp_instance", "vrrp_sync_group", "vrrp_script"];
+
+/// The configuration that is meant, unless there are errors among the mistakes.
+pub(super) fn resolve(mut root: Section<'_>, mistakes: &Mistakes, host: &Host) -> Option<Config> {
+    for section in NOT_YET_AVAILABLE {
+        if let Some(node) = root.node(section) {
+            let message = format!("`{section}` is not available in this version");
+            mistakes.push(Diagnostic::error("not-yet-available", node.span(), message).help("take it out"));
+        }
+    }
+    let global = root.require("global").and_then(|node| node.section(|global| global::read(global, host)));
+    let api = root.section("api", global::read_api).unwrap_or_else(global::default_api);
+    let router_id = global.as_ref().map_or(host.name.as_str(), |global| global.model.router_id.as_str());
+    let built_in = Options::built_in();
+    let defaults =
+        root.section("defaults", |defaults| Options::read_defaults(defaults, &built_in, router_id));
+    let defaults = defaults.unwrap_or(built_in);
+    let fwmarks = root.sections("fwmark", fwmark::read).unwrap_or_default();
+    let servers =
+        root.sections("virtual_server", |server| virtual_server::read(server, &defaults, router_id));
+    let servers = servers.unwrap_or_default();
+    root.finish();
+
+    rules::check(global.as_ref(), &fwmarks, &servers, mistakes);
+    if mistakes.errors() > 0 {
+        return None;
+    }
+    Some(Config {
+        global: global?.model,
+        api,
+        fwmarks: fwmarks.into_iter().map(fwmark::Draft::into_model).collect::<Option<_>>()?,
+        virtual_servers: servers.into_iter().map(virtual_server::Draft::into_model).collect::<Option<_>>()?,
+    })
+}
+
+#[cfg(test)]
+mod tests;
