@@ -20,6 +20,8 @@ mod faults;
 #[cfg(test)]
 mod kinds;
 #[cfg(test)]
+mod servers;
+#[cfg(test)]
 mod tls_faults;
 
 pub use board::Event;

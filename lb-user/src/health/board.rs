@@ -101,3 +101,78 @@ impl Board {
         Some(Event { check: Arc::clone(check), status: monitor.status().clone(), transition })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::model::{CheckKind, InitialState},
+        health::{CheckResult, Health},
+    };
+
+    const FRESH: Start = Start::Fresh(InitialState::Down);
+
+    fn check(port: u16) -> Check {
+        Check {
+            kind: CheckKind::Tcp,
+            target: ([127, 0, 0, 1], port).into(),
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(1),
+            rise: 1,
+            fall: 1,
+        }
+    }
+
+    fn success() -> Report {
+        let result = CheckResult::Success { detail: String::new(), weight: None };
+        Report { result, latency: Duration::ZERO }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "any moment will do to count from")]
+    fn epoch() -> Instant {
+        Instant::now()
+    }
+
+    #[test]
+    fn equal_checks_run_once() {
+        let now = epoch();
+        let mut board = Board::default();
+        board.set_checks(&[(check(1), FRESH), (check(1), FRESH)], now);
+        assert!(board.start(now).is_some());
+        assert!(board.start(now).is_none());
+    }
+
+    #[test]
+    fn a_check_that_stays_keeps_its_state_and_schedule() {
+        let now = epoch();
+        let mut board = Board::default();
+        board.set_checks(&[(check(1), FRESH)], now);
+        let run = board.start(now).expect("due at once");
+        let event = board.on_result(run.id, success(), now).expect("still there");
+        assert_eq!(event.transition, Some(Transition::Up));
+        let due = board.deadline();
+
+        assert!(board.set_checks(&[(check(2), FRESH), (check(1), FRESH)], now).is_empty());
+        let new = board.start(now).expect("the new one is due at once");
+        assert_eq!(*new.check, check(2));
+        assert_eq!(board.deadline(), due);
+        let run = board.start(due.expect("waiting")).expect("due");
+        let event = board.on_result(run.id, success(), now).expect("still there");
+        assert_eq!((event.status.health, event.transition), (Health::Up, None));
+    }
+
+    #[test]
+    fn a_check_that_has_gone_has_no_more_runs_nor_results() {
+        let now = epoch();
+        let mut board = Board::default();
+        board.set_checks(&[(check(1), FRESH), (check(2), FRESH)], now);
+        let run = board.start(now).expect("due at once");
+        assert_eq!(board.set_checks(&[], now).len(), 2);
+        assert!(board.on_result(run.id, success(), now).is_none());
+        assert_eq!(board.deadline(), None);
+        // It comes back as another one: a result of the earlier run does not count.
+        board.set_checks(&[(check(1), FRESH)], now);
+        assert!(board.on_result(run.id, success(), now).is_none());
+        assert!(board.start(now).is_some());
+    }
+}

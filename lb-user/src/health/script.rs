@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, process::Stdio};
 
 use nix::{
+    errno::Errno,
     sys::signal::{Signal, killpg},
     unistd::{Pid, User, geteuid},
 };
@@ -97,10 +98,12 @@ fn spawn(command: &[String], target: SocketAddr, user: &ScriptUser) -> Result<(C
         }
         ScriptUser::Missing(reason) => return Err(Fault::Ours(reason.clone())),
     }
-    let failed = |reason: String| Fault::Ours(format!("{program}: {reason}"));
-    let child = spawning.spawn().map_err(|error| failed(error.to_string()))?;
-    let pid =
-        child.id().and_then(|id| i32::try_from(id).ok()).ok_or_else(|| failed("no process id".to_owned()))?;
+    let child = spawning.spawn().map_err(|error| {
+        let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
+        Fault::Ours(format!("{program}: {}", errno.desc().to_lowercase()))
+    })?;
+    let pid = child.id().and_then(|id| i32::try_from(id).ok());
+    let pid = pid.ok_or_else(|| Fault::Ours(format!("{program}: no process id")))?;
     Ok((child, Group(Pid::from_raw(pid))))
 }
 

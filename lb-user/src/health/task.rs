@@ -149,3 +149,7 @@ async fn due(at: Option<Instant>) {
 fn now() -> Instant {
     Instant::now()
 }
+
+#[cfg(test)]
+#[path = "task_tests.rs"]
+mod tests;
