@@ -198,5 +198,5 @@ proptest! {
 
 fn on_grid(monitor: &Monitor, at: Instant) -> bool {
     let apart = at.max(monitor.grid) - at.min(monitor.grid);
-    apart.as_nanos() % INTERVAL.as_nanos() == 0
+    apart.as_nanos().is_multiple_of(INTERVAL.as_nanos())
 }
