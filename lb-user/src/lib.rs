@@ -5,3 +5,5 @@ pub mod config;
 pub mod dataplane;
 pub mod control;
 pub mod daemon;
+pub mod health;
+pub mod pool;
