@@ -1,0 +1,100 @@
+//! The harness itself, with the kernel's own routing and address translation in the balancer's place.
+
+use anyhow::Result;
+use lb_tests::site::{VIP4, VIP6};
+use lb_tests::{Arms, Offload, Shape, Site, http};
+
+const REQUESTS: u32 = 30;
+
+/// Balances round robin by nftables, both address families.
+fn balance_by_nftables(site: &Site) -> Result<()> {
+    let map = |address: fn(&lb_tests::site::Server) -> String| {
+        let entries =
+            site.servers.iter().enumerate().map(|(index, server)| format!("{index} : {}", address(server)));
+        entries.collect::<Vec<_>>().join(", ")
+    };
+    let rules = format!(
+        r#"
+table inet balance {{
+    chain prerouting {{
+        type nat hook prerouting priority dstnat
+        ip daddr {VIP4} tcp dport 80 dnat ip to numgen inc mod {count} map {{ {v4} }} : 8080
+        ip6 daddr {VIP6} tcp dport 80 dnat ip6 to numgen inc mod {count} map {{ {v6} }} : 8080
+    }}
+}}
+"#,
+        count = site.servers.len(),
+        v4 = map(|server| server.v4.to_string()),
+        v6 = map(|server| server.v6.to_string()),
+    );
+    let file = site.directory().join("rules.nft");
+    std::fs::write(&file, rules)?;
+    site.balancer.run("nft", &format!("-f {}", file.display()))?;
+    site.balancer.sysctl("net/ipv4/ip_forward", "1")?;
+    site.balancer.sysctl("net/ipv6/conf/all/forwarding", "1")?;
+    // With one arm the kernel would tell servers that the client is on their cable, and their answers would pass it by.
+    for server in &site.servers {
+        for name in ["ipv4/conf/all", "ipv4/conf/eth0", "ipv6/conf/eth0"] {
+            server.namespace.sysctl(&format!("net/{name}/accept_redirects"), "0")?;
+        }
+    }
+    Ok(())
+}
+
+fn every_server_answers_its_share(shape: Shape) -> Result<()> {
+    let site = Site::create(shape)?;
+    balance_by_nftables(&site)?;
+    for vip in [(VIP4, 80).into(), (VIP6, 80).into()] {
+        let answers = site.client.inside(|| http::count(vip, REQUESTS))??;
+        let shares: Vec<_> = answers.iter().map(|(name, share)| (name.as_str(), *share)).collect();
+        assert_eq!(shares, [("web1", 10), ("web2", 10), ("web3", 10)], "{vip}");
+    }
+    Ok(())
+}
+
+#[test]
+fn two_arms_with_offloads_reach_every_server() -> Result<()> {
+    every_server_answers_its_share(Shape { arms: Arms::Two, servers: 3, offload: Offload::On })
+}
+
+#[test]
+fn two_arms_without_offloads_reach_every_server() -> Result<()> {
+    every_server_answers_its_share(Shape { arms: Arms::Two, servers: 3, offload: Offload::Off })
+}
+
+#[test]
+fn one_arm_reaches_every_server() -> Result<()> {
+    every_server_answers_its_share(Shape { arms: Arms::One, servers: 3, offload: Offload::On })
+}
+
+#[test]
+fn a_file_arrives_whole_over_one_connection() -> Result<()> {
+    let site = Site::create(Shape::default())?;
+    let content: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_be_bytes).collect();
+    std::fs::write(site.files().join("numbers"), &content)?;
+    balance_by_nftables(&site)?;
+    let (name, received, again) = site.client.inside(|| {
+        let mut connection = http::Connection::open((VIP4, 80).into())?;
+        let name = connection.get("/")?;
+        let mut received = Vec::new();
+        connection.fetch("/files/numbers", &mut received)?;
+        anyhow::Ok((name, received, connection.get("/")?))
+    })??;
+    assert!(received == content, "{} bytes", received.len());
+    assert_eq!(name, again);
+    Ok(())
+}
+
+#[test]
+fn nothing_is_left_of_a_site_that_is_dropped() -> Result<()> {
+    let site = Site::create(Shape { servers: 1, ..Shape::default() })?;
+    let directory = site.directory().to_owned();
+    let mut paths = vec![directory, site.client.path(), site.balancer.path(), site.switch.path()];
+    paths.push(site.servers[0].namespace.path());
+    paths.push(format!("/proc/{}", site.servers[0].nginx.pid()).into());
+    assert!(paths.iter().all(|path| path.exists()), "{paths:?}");
+    drop(site);
+    let left: Vec<_> = paths.iter().filter(|path| path.exists()).collect();
+    assert!(left.is_empty(), "{left:?}");
+    Ok(())
+}
