@@ -1,8 +1,12 @@
 //! The harness itself, with the kernel's own routing and address translation in the balancer's place.
 
+use std::net::UdpSocket;
+use std::time::Duration;
+
 use anyhow::Result;
 use lb_tests::site::{VIP4, VIP6};
-use lb_tests::{Arms, Offload, Shape, Site, http};
+use lb_tests::xdp::{self, Verdict};
+use lb_tests::{Arms, Offload, Shape, Site, http, wait_until};
 
 const REQUESTS: u32 = 30;
 
@@ -82,6 +86,33 @@ fn a_file_arrives_whole_over_one_connection() -> Result<()> {
     })??;
     assert!(received == content, "{} bytes", received.len());
     assert_eq!(name, again);
+    Ok(())
+}
+
+#[test]
+fn a_frame_that_xdp_sends_back_arrives() -> Result<()> {
+    for arms in [Arms::Two, Arms::One] {
+        let site = Site::create(Shape { arms, servers: 0, offload: Offload::On })?;
+        let (far, interface) = match arms {
+            Arms::Two => (&site.client, "eth0"),
+            Arms::One => (&site.switch, "balancer"),
+        };
+        let received = || -> Result<u64> {
+            let links: serde_json::Value =
+                serde_json::from_str(&far.ip(&format!("-s -j link show {interface}"))?)?;
+            Ok(links[0]["stats64"]["rx"]["packets"].as_u64().unwrap_or_default())
+        };
+        xdp::attach(&site.balancer, "outside", Verdict::Tx, site.directory())?;
+        let before = received()?;
+        site.client.inside(|| {
+            let socket = UdpSocket::bind("0.0.0.0:0")?;
+            socket.set_broadcast(true)?;
+            (0..20).try_for_each(|_| socket.send_to(b"there and back", "198.51.100.255:9").map(drop))
+        })??;
+        wait_until("frames to come back", Duration::from_secs(5), || {
+            received().is_ok_and(|now| now >= before + 20)
+        })?;
+    }
     Ok(())
 }
 

@@ -10,6 +10,7 @@ pub mod nginx;
 pub mod process;
 pub mod site;
 pub mod wait;
+pub mod xdp;
 
 pub use daemon::Daemon;
 pub use namespace::Namespace;

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::{Arms, Offload, Site};
 use crate::Namespace;
+use crate::xdp::{self, Verdict};
 
 /// Puts client and balancer in their places; the switch has a bridge for the real servers.
 pub(super) fn connect_balancer(site: &Site) -> Result<()> {
@@ -14,6 +15,7 @@ pub(super) fn connect_balancer(site: &Site) -> Result<()> {
     let inside = match site.shape.arms {
         Arms::Two => {
             cable((&site.balancer, "outside"), (&site.client, "eth0"))?;
+            xdp::attach(&site.client, "eth0", Verdict::Pass, site.directory())?;
             plug(site, &site.balancer, "inside", "balancer")?;
             "inside"
         }
@@ -23,6 +25,8 @@ pub(super) fn connect_balancer(site: &Site) -> Result<()> {
             "outside"
         }
     };
+    // What the balancer's XDP program sends has to arrive.
+    xdp::attach(&site.switch, "balancer", Verdict::Pass, site.directory())?;
     address(&site.balancer, "outside", "198.51.100.1/24", "2001:db8:1::1/64")?;
     address(&site.balancer, inside, "10.0.0.1/24", "2001:db8:2::1/64")?;
     address(&site.client, "eth0", "198.51.100.2/24", "2001:db8:1::2/64")?;
@@ -50,12 +54,9 @@ fn plug(site: &Site, host: &Namespace, interface: &str, port: &str) -> Result<()
 }
 
 /// A cable between two hosts: a pair of veth interfaces, both up.
-///
-/// Frames that XDP sends into a veth are lost unless its peer polls, which it does with a program of its own or with GRO.
 fn cable((a, a_name): (&Namespace, &str), (b, b_name): (&Namespace, &str)) -> Result<()> {
     a.ip(&format!("link add {a_name} type veth peer name {b_name} netns {}", b.name()))?;
     for (host, name) in [(a, a_name), (b, b_name)] {
-        host.run("ethtool", &format!("-K {name} gro on"))?;
         host.ip(&format!("link set {name} up"))?;
     }
     Ok(())
