@@ -2,9 +2,11 @@
 
 mod build;
 mod build_ebpf;
+mod lint;
 mod object;
 mod setup;
 mod step;
+mod test;
 mod toolchain;
 mod workspace;
 
@@ -29,6 +31,18 @@ enum Verb {
     BuildEbpf,
     /// Build the kernel object and target/release/xlb with the object in it
     Build,
+    /// Check format, clippy and documentation
+    Lint,
+    /// Run all tests, or one part of them: unit, or a directory of tests/ such as netns
+    Test {
+        /// The part [default: all]
+        part: Option<String>,
+        /// Arguments for the test programs, such as a test's name
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// What CI runs: lint, then test
+    Ci,
 }
 
 fn main() -> ExitCode {
@@ -46,5 +60,11 @@ fn perform(verb: &Verb) -> Result<()> {
         Verb::Setup => setup::run(),
         Verb::BuildEbpf => build_ebpf::run().map(drop),
         Verb::Build => build::run().map(drop),
+        Verb::Lint => lint::run(),
+        Verb::Test { part, arguments } => test::run(part.as_deref(), arguments),
+        Verb::Ci => {
+            lint::run()?;
+            test::run(None, &[])
+        }
     }
 }
