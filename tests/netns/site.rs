@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use lb_tests::site::{VIP4, VIP6};
 use lb_tests::xdp::{self, Verdict};
-use lb_tests::{Arms, Offload, Shape, Site, http, wait_until};
+use lb_tests::{Arms, Load, Offload, Shape, Site, http, wait_until};
 
 const REQUESTS: u32 = 30;
 
@@ -86,6 +86,23 @@ fn a_file_arrives_whole_over_one_connection() -> Result<()> {
     })??;
     assert!(received == content, "{} bytes", received.len());
     assert_eq!(name, again);
+    Ok(())
+}
+
+#[test]
+fn requests_that_fail_are_counted_beside_those_that_succeed() -> Result<()> {
+    let mut site = Site::create(Shape { servers: 2, ..Shape::default() })?;
+    balance_by_nftables(&site)?;
+    let limit = Duration::from_secs(20);
+    let load = Load::start(&site.client, &[(VIP4, 80).into()], 2)?;
+    let before = load.next(100, limit)?;
+    assert_eq!(before.failures, Vec::<String>::new());
+    assert!((0.45..0.55).contains(&before.share("web1")), "{before:?}");
+    site.servers[0].nginx.kill()?;
+    load.settle(limit)?;
+    let after = load.next(100, limit)?;
+    assert_eq!(after.by_server["web1"], 0);
+    assert!((40..60).contains(&after.failures.len()), "{after:?}");
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 pub mod bpffs;
 pub mod daemon;
 pub mod http;
+pub mod load;
 pub mod namespace;
 pub mod nginx;
 pub mod process;
@@ -13,6 +14,7 @@ pub mod wait;
 pub mod xdp;
 
 pub use daemon::Daemon;
+pub use load::Load;
 pub use namespace::Namespace;
 pub use process::Process;
 pub use site::{Arms, Offload, Shape, Site};

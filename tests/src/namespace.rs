@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::sched::{CloneFlags, setns};
@@ -70,16 +71,28 @@ impl Namespace {
         self.inside(|| std::fs::write(&path, value))?.with_context(|| format!("cannot set {path}"))
     }
 
-    /// Runs a closure on a thread that is in the namespace. Sockets made there stay there, wherever they are used.
+    /// Runs a closure on a thread that is in the namespace and waits for it. Sockets made there stay there, wherever they are used.
     pub fn inside<T: Send>(&self, job: impl FnOnce() -> T + Send) -> Result<T> {
-        let file = File::open(self.path()).with_context(|| format!("namespace {}", self.name))?;
+        let enter = self.entrance()?;
         std::thread::scope(|scope| {
-            let thread = scope.spawn(|| -> Result<T> {
-                setns(file, CloneFlags::CLONE_NEWNET).context("setns")?;
-                Ok(job())
-            });
+            let thread = scope.spawn(|| enter().map(|()| job()));
             thread.join().map_err(|_| anyhow!("a job in namespace {} panicked", self.name))?
         })
+    }
+
+    /// Starts a thread in the namespace.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<JoinHandle<Result<T>>> {
+        let enter = self.entrance()?;
+        Ok(std::thread::spawn(|| enter().map(|()| job())))
+    }
+
+    /// What takes the calling thread into the namespace.
+    fn entrance(&self) -> Result<impl FnOnce() -> Result<()> + Send + use<>> {
+        let file = File::open(self.path()).with_context(|| format!("namespace {}", self.name))?;
+        Ok(move || setns(file, CloneFlags::CLONE_NEWNET).context("setns"))
     }
 }
 

@@ -102,7 +102,8 @@ pub struct Site {
 impl Site {
     /// Makes the namespaces, connects them, and starts the web servers.
     pub fn create(shape: Shape) -> Result<Self> {
-        let directory = TempDir::with_prefix("xlb-").context("no temporary directory")?;
+        let directory =
+            TempDir::with_prefix(format!("xlb-{}-", std::process::id())).context("no temporary directory")?;
         let bpffs = Bpffs::mount(&directory.path().join("bpf"))?;
         let client = Namespace::create("client")?;
         let balancer = Namespace::create("balancer")?;
