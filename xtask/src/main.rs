@@ -2,6 +2,7 @@
 
 mod build;
 mod build_ebpf;
+mod demo;
 mod lint;
 mod object;
 mod setup;
@@ -10,6 +11,7 @@ mod test;
 mod toolchain;
 mod workspace;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -41,6 +43,15 @@ enum Verb {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Show xlb at work between network namespaces of this machine
+    Demo {
+        /// Leave everything standing and print commands to try
+        #[arg(long)]
+        keep: bool,
+        /// The xlb to show [default: build it]
+        #[arg(long, value_name = "FILE")]
+        program: Option<PathBuf>,
+    },
     /// What CI runs: lint, then test
     Ci,
 }
@@ -62,6 +73,7 @@ fn perform(verb: &Verb) -> Result<()> {
         Verb::Build => build::run().map(drop),
         Verb::Lint => lint::run(),
         Verb::Test { part, arguments } => test::run(part.as_deref(), arguments),
+        Verb::Demo { keep, program } => demo::run(program.clone(), *keep),
         Verb::Ci => {
             lint::run()?;
             test::run(None, &[])
