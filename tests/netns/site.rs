@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use lb_tests::site::{VIP4, VIP6};
+use lb_tests::udp::{self, Echo};
 use lb_tests::xdp::{self, Verdict};
 use lb_tests::{Arms, Load, Offload, Shape, Site, http, wait_until};
 
@@ -86,6 +87,20 @@ fn a_file_arrives_whole_over_one_connection() -> Result<()> {
     })??;
     assert!(received == content, "{} bytes", received.len());
     assert_eq!(name, again);
+    Ok(())
+}
+
+#[test]
+fn a_datagram_is_answered_by_name() -> Result<()> {
+    let site = Site::create(Shape { servers: 1, ..Shape::default() })?;
+    site.balancer.sysctl("net/ipv4/ip_forward", "1")?;
+    site.balancer.sysctl("net/ipv6/conf/all/forwarding", "1")?;
+    let server = &site.servers[0];
+    for address in [server.address(VIP4.into()), server.address(VIP6.into())] {
+        let _echo = Echo::start(&server.namespace, address, "web1")?;
+        let socket = site.client.inside(|| udp::connect(address))??;
+        assert_eq!(udp::ask(&socket, "who?")?, "web1 who?", "{address}");
+    }
     Ok(())
 }
 

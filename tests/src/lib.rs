@@ -10,6 +10,7 @@ pub mod namespace;
 pub mod nginx;
 pub mod process;
 pub mod site;
+pub mod udp;
 pub mod wait;
 pub mod xdp;
 
