@@ -2,12 +2,16 @@
 
 mod build;
 mod build_ebpf;
+mod demo;
+mod lint;
 mod object;
 mod setup;
 mod step;
+mod test;
 mod toolchain;
 mod workspace;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -29,6 +33,27 @@ enum Verb {
     BuildEbpf,
     /// Build the kernel object and target/release/xlb with the object in it
     Build,
+    /// Check format, clippy and documentation
+    Lint,
+    /// Run all tests, or one part of them: unit, or a directory of tests/ such as netns
+    Test {
+        /// The part [default: all]
+        part: Option<String>,
+        /// Arguments for the test programs, such as a test's name
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Show xlb at work between network namespaces of this machine
+    Demo {
+        /// Leave everything standing and print commands to try
+        #[arg(long)]
+        keep: bool,
+        /// The xlb to show [default: build it]
+        #[arg(long, value_name = "FILE")]
+        program: Option<PathBuf>,
+    },
+    /// What CI runs: lint, then test
+    Ci,
 }
 
 fn main() -> ExitCode {
@@ -46,5 +71,12 @@ fn perform(verb: &Verb) -> Result<()> {
         Verb::Setup => setup::run(),
         Verb::BuildEbpf => build_ebpf::run().map(drop),
         Verb::Build => build::run().map(drop),
+        Verb::Lint => lint::run(),
+        Verb::Test { part, arguments } => test::run(part.as_deref(), arguments),
+        Verb::Demo { keep, program } => demo::run(program.clone(), *keep),
+        Verb::Ci => {
+            lint::run()?;
+            test::run(None, &[])
+        }
     }
 }

@@ -119,3 +119,69 @@ fn function_at(file: &object::File<'_>, section: SectionIndex, address: u64) -> 
         .and_then(|symbol| symbol.name().ok().map(str::to_owned))
         .unwrap_or_else(|| format!("an unnamed function at {address:#x}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use object::write::{Object, Symbol, SymbolSection};
+    use object::{Architecture, BinaryFormat, Endianness, SymbolFlags, SymbolScope};
+
+    use super::*;
+
+    const EXIT: [u8; 8] = [0x95, 0, 0, 0, 0, 0, 0, 0];
+    const CALL_NEXT_BUT_ONE: [u8; 8] = [0x85, 0x10, 0, 0, 1, 0, 0, 0];
+    const JUMP_TO_ITSELF: [u8; 8] = [0x05, 0, 0xff, 0xff, 0, 0, 0, 0];
+
+    /// An object of functions that follow each other in one section.
+    fn object(functions: &[(&str, &[[u8; 8]])]) -> Vec<u8> {
+        let mut file = Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little);
+        let section = file.add_section(Vec::new(), b"xdp".to_vec(), SectionKind::Text);
+        for (name, code) in functions {
+            let value = file.append_section_data(section, &code.concat(), 8);
+            file.add_symbol(symbol(name, value, code.len() as u64 * 8, SymbolSection::Section(section)));
+        }
+        file.write().unwrap()
+    }
+
+    fn symbol(name: &str, value: u64, size: u64, section: SymbolSection) -> Symbol {
+        Symbol {
+            name: name.as_bytes().to_vec(),
+            value,
+            size,
+            kind: SymbolKind::Text,
+            scope: SymbolScope::Dynamic,
+            weak: false,
+            section,
+            flags: SymbolFlags::None,
+        }
+    }
+
+    #[test]
+    fn a_program_is_good_while_nothing_calls_the_byte_loops_beside_it() {
+        let elf = object(&[("xlb", &[EXIT, EXIT]), ("memcpy", &[EXIT])]);
+        assert_eq!(inspect(&elf).unwrap(), Report { instructions: 2, faults: vec![] });
+    }
+
+    #[test]
+    fn what_must_not_be_in_an_object_is_named_with_its_place() {
+        for (functions, fault) in [
+            (
+                object(&[("_RN4core9panicking9panic_fmt", &[EXIT])]),
+                "code that can panic: _RN4core9panicking9panic_fmt",
+            ),
+            (object(&[("good", &[EXIT]), ("xlb", &[JUMP_TO_ITSELF])]), "code that can panic, inlined in xlb"),
+            (
+                object(&[("xlb", &[CALL_NEXT_BUT_ONE, EXIT]), ("memset", &[EXIT])]),
+                "a copy became a byte loop: xlb calls memset",
+            ),
+        ] {
+            assert_eq!(inspect(&functions).unwrap().faults, [fault]);
+        }
+    }
+
+    #[test]
+    fn a_symbol_that_nothing_defines_is_named() {
+        let mut file = Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little);
+        file.add_symbol(symbol("bpf_dynptr", 0, 0, SymbolSection::Undefined));
+        assert_eq!(inspect(&file.write().unwrap()).unwrap().faults, ["undefined symbol bpf_dynptr"]);
+    }
+}

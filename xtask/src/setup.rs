@@ -31,6 +31,8 @@ struct Machine {
     rustup: bool,
     toolchain: Option<Toolchain>,
     linker: bool,
+    /// Whether LLVM 22's development files are here.
+    llvm: bool,
     /// Packages of programs that are not here.
     packages: Vec<&'static str>,
 }
@@ -117,7 +119,9 @@ fn plan(machine: &Machine) -> Vec<Step> {
         }
     };
     if !machine.linker {
-        if prebuilt && apt {
+        if prebuilt && machine.llvm {
+            steps.push(Step::LinkerWithLlvm);
+        } else if prebuilt && apt {
             packages.push("llvm-22-dev");
             steps.push(Step::LinkerWithLlvm);
         } else if prebuilt {
@@ -158,6 +162,7 @@ impl Machine {
             rustup: toolchain::find_program("rustup").is_some(),
             toolchain: Toolchain::find(),
             linker: toolchain::linker().is_some(),
+            llvm: Path::new(LLVM).join("bin/llvm-config").exists(),
             packages: PROGRAMS.iter().filter(missing).map(|(_, package)| *package).collect(),
         }
     }
@@ -166,7 +171,8 @@ impl Machine {
 fn install_packages(packages: &[&str]) -> Result<()> {
     let names = packages.join(" ");
     step::run("apt-get: update the package lists", command("apt-get", &["update", "--quiet"]))?;
-    let mut install = command("apt-get", &["install", "--yes", "--quiet", "--no-install-recommends"]);
+    let mut install =
+        command("apt-get", &["install", "--yes", "--quiet", "--no-install-recommends", "--no-remove"]);
     install.args(packages).env("DEBIAN_FRONTEND", "noninteractive");
     step::run(&format!("apt-get: install {names}"), install)?;
     if packages.contains(&"nginx-light") && Path::new("/run/systemd/system").is_dir() {
@@ -200,6 +206,7 @@ mod tests {
             rustup: true,
             toolchain: None,
             linker: false,
+            llvm: false,
             packages: vec!["ethtool"],
         }
     }
@@ -237,6 +244,8 @@ mod tests {
     fn the_linker_follows_the_compiler_that_is_there() {
         let machine = Machine { toolchain: prebuilt(), packages: vec![], ..debian() };
         assert_eq!(plan(&machine), [Step::Packages(vec!["llvm-22-dev"]), Step::LinkerWithLlvm]);
+        let with_llvm = Machine { llvm: true, root: false, ..machine.clone() };
+        assert_eq!(plan(&with_llvm), [Step::LinkerWithLlvm]);
         let nightly = Machine { toolchain: Some(Toolchain::Source { name: NIGHTLY }), ..machine };
         assert_eq!(plan(&nightly), [Step::LinkerWithRustc]);
     }

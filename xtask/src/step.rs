@@ -1,7 +1,7 @@
 //! A long step that shows it is alive and is quiet unless it fails.
 
 use std::io::{BufRead, BufReader};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub(crate) fn run(label: &str, mut command: Command) -> Result<()> {
     let spinner = spinner(label);
     let (reader, writer) = std::io::pipe()?;
-    command.stdin(std::process::Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command.spawn().with_context(|| format!("{label}: {program} did not start"))?;
     // The command holds the writing ends; the pipe ends only when they are closed.
@@ -35,6 +35,17 @@ pub(crate) fn run(label: &str, mut command: Command) -> Result<()> {
         eprintln!("{label}: done in {seconds:.1} s");
     } else {
         eprintln!("✓ {label} ({seconds:.1} s)");
+    }
+    Ok(())
+}
+
+/// Runs `command` with its output shown as it comes.
+pub(crate) fn show(label: &str, mut command: Command) -> Result<()> {
+    eprintln!("{label}");
+    let program = command.get_program().to_string_lossy().into_owned();
+    let status = command.status().with_context(|| format!("{label}: {program} did not start"))?;
+    if !status.success() {
+        bail!("{label}: {program} failed ({status})");
     }
     Ok(())
 }

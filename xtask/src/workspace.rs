@@ -5,6 +5,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+/// The feature that builds the tests that need root.
+pub(crate) const ROOT_TESTS: &str = "lb-tests/root";
+
 /// The root of the workspace.
 pub(crate) fn root() -> &'static Path {
     let member = Path::new(env!("CARGO_MANIFEST_DIR"));

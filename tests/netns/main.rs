@@ -1,0 +1,3 @@
+//! End to end: real clients, real servers, real connections, in network namespaces.
+
+mod site;

@@ -1,0 +1,126 @@
+//! The program under test: the daemon in a namespace, and the commands that talk to it.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::{Process, Site, process, wait_until};
+
+/// `xlb` of the build that the calling program is from: `target/debug/xlb` for tests of a debug build.
+pub fn built_program() -> Result<PathBuf> {
+    let this = std::env::current_exe()?;
+    let found =
+        this.ancestors().skip(1).take(2).map(|directory| directory.join("xlb")).find(|path| path.is_file());
+    found.with_context(|| {
+        format!("no xlb beside {}; build it with `cargo xtask build-ebpf && cargo build`", this.display())
+    })
+}
+
+/// A running `xlb run` in a site's balancer.
+#[derive(Debug)]
+pub struct Daemon {
+    /// The daemon's process.
+    pub process: Process,
+    program: PathBuf,
+    configuration: PathBuf,
+    socket: PathBuf,
+}
+
+impl Daemon {
+    /// Writes the configuration, below the part that depends on the site, and starts the daemon; returns when it answers.
+    ///
+    /// `configuration` is TOML without `[global]` and `[api]`.
+    pub fn start(site: &Site, program: &Path, configuration: &str) -> Result<Self> {
+        let directory = site.directory();
+        let socket = directory.join("xlb.sock");
+        let path = directory.join("xlb.toml");
+        write(site, &path, &socket, configuration)?;
+        let process = spawn(site, program, &path)?;
+        let mut daemon = Self { process, program: program.to_owned(), configuration: path, socket };
+        daemon.wait_ready()?;
+        Ok(daemon)
+    }
+
+    /// Starts the daemon again after it was killed or stopped; returns when it answers.
+    pub fn restart(&mut self, site: &Site) -> Result<()> {
+        self.process = spawn(site, &self.program, &self.configuration)?;
+        self.wait_ready()
+    }
+
+    /// Replaces the configuration file; `xlb reload` applies it.
+    pub fn configure(&self, site: &Site, configuration: &str) -> Result<()> {
+        write(site, &self.configuration, &self.socket, configuration)
+    }
+
+    /// Runs a command such as `["weight", "web/web1", "50"]` and returns what it printed; failing is an error.
+    pub fn xlb(&self, arguments: &[&str]) -> Result<String> {
+        process::run(std::process::Command::new(&self.program).arg("-s").arg(&self.socket).args(arguments))
+    }
+
+    /// Runs a command that may fail.
+    pub fn try_xlb(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = std::process::Command::new(&self.program);
+        Ok(command.arg("-s").arg(&self.socket).args(arguments).output()?)
+    }
+
+    /// `xlb status --json`.
+    pub fn status(&self) -> Result<Value> {
+        Ok(serde_json::from_str(&self.xlb(&["status", "--json"])?)?)
+    }
+
+    /// The control socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Waits until every real server of every virtual server is up.
+    pub fn wait_all_up(&self, limit: Duration) -> Result<()> {
+        wait_until("all real servers to be up", limit, || {
+            self.status().is_ok_and(|status| {
+                let mut states =
+                    real_servers(&status).map(|server| server["state"].as_str() == Some("up")).peekable();
+                states.peek().is_some() && states.all(|up| up)
+            })
+        })
+    }
+
+    fn wait_ready(&mut self) -> Result<()> {
+        let (program, socket) = (&self.program, &self.socket);
+        let answers = || {
+            let mut command = std::process::Command::new(program);
+            command.arg("-s").arg(socket).args(["status", "--json"]);
+            command.output().is_ok_and(|output| output.status.success())
+        };
+        let process = &mut self.process;
+        wait_until("the daemon to answer", Duration::from_secs(15), || !process.is_running() || answers())?;
+        if !self.process.is_running() {
+            bail!("the daemon ended:\n{}", self.process.log());
+        }
+        Ok(())
+    }
+}
+
+/// All real servers in a status.
+pub fn real_servers(status: &Value) -> impl Iterator<Item = &Value> {
+    let virtual_servers = status["virtual_servers"].as_array().into_iter().flatten();
+    virtual_servers.flat_map(|server| server["real_servers"].as_array().into_iter().flatten())
+}
+
+fn spawn(site: &Site, program: &Path, configuration: &Path) -> Result<Process> {
+    let mut command = site.balancer.command(program);
+    command.arg("run").arg("-c").arg(configuration);
+    Process::start(command, &site.directory().join("xlb.log"))
+}
+
+fn write(site: &Site, path: &Path, socket: &Path, configuration: &str) -> Result<()> {
+    let interfaces = site.interfaces().iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    let global = format!(
+        "[global]\ninterfaces = [{interfaces}]\npin_dir = {:?}\nstate_dir = {:?}\n\n[api]\nsocket = {socket:?}\nlisten = \"\"\n\n",
+        site.bpffs.path().join("xlb"),
+        site.directory().join("state"),
+    );
+    std::fs::write(path, global + configuration).with_context(|| format!("cannot write {}", path.display()))
+}
