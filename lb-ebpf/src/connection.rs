@@ -141,14 +141,16 @@ pub enum Progress {
     Proven,
 }
 
-/// How far a packet brings an unproven connection. `server_sequence` is that of the SYN-ACK, once it was seen.
+/// How far a packet brings an unproven connection. `server_sequence` is that of the SYN-ACK, if the flags of the other
+/// direction say that it was seen.
 #[inline(always)]
 #[must_use]
 pub fn progress(
     entry_flags: u16,
-    server_sequence: Option<u32>,
     tcp_flags: u8,
     acknowledgment: u32,
+    other_flags: u16,
+    server_sequence: u32,
 ) -> Progress {
     let reply = entry_flags & flags::REPLY != 0;
     let adopted = entry_flags & flags::ADOPTED != 0;
@@ -156,13 +158,14 @@ pub fn progress(
         // A connection taken over in the middle is proven by the real server going along with it.
         (true, 0) if adopted => Progress::Proven,
         (true, SYN) if tcp_flags & ACK != 0 => Progress::Answered,
-        (false, 0) if tcp_flags & ACK != 0 => match server_sequence {
-            // Acknowledges the SYN-ACK, or data that came with or after it, up to the first window.
-            Some(sequence) if acknowledgment.wrapping_sub(sequence).wrapping_sub(1) < FIRST_WINDOW => {
-                Progress::Proven
-            }
-            _ => Progress::None,
-        },
+        // Acknowledges the SYN-ACK, or data that came with or after it, up to the first window.
+        (false, 0)
+            if tcp_flags & ACK != 0
+                && other_flags & flags::SYN_ACK != 0
+                && acknowledgment.wrapping_sub(server_sequence).wrapping_sub(1) < FIRST_WINDOW =>
+        {
+            Progress::Proven
+        }
         _ => Progress::None,
     }
 }

@@ -25,7 +25,10 @@ use crate::{
 };
 
 /// How a packet ends, and through which interface if it is sent.
+// `repr(C)`: the outcome comes first, so that the tag of `Option<Verdict>` does. The kernel's BTF has no enums that carry
+// data, and refuses what they are described as when the tag lies anywhere else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Verdict {
     /// The end.
     pub outcome: Outcome,
@@ -84,8 +87,7 @@ pub fn forward<P: Packet, T: Tables<V4> + Tables<V6>>(
     if interface.flags & interface::ATTACHED == 0 {
         return Outcome::UnattachedInterface.into();
     }
-    let [a, b, c] = ethernet.destination;
-    if interface.mac.0 != [a.get(), b.get(), c.get()] {
+    if interface.mac.0 != ethernet.destination {
         return Outcome::ForeignMac.into();
     }
     let ingress = Ingress { interface: index, partial: interface.flags & interface::PARTIAL_CHECKSUMS != 0 };

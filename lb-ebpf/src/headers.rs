@@ -1,21 +1,87 @@
-//! Headers as they lie in a frame: any alignment, fields that are only carried along as they are on the wire.
+//! Headers as they lie in a frame.
+//!
+//! Frames begin at even addresses and headers are made of 16-bit words, so nothing here is aligned to more than 2: a 32-bit
+//! field is two words. What is only carried along stays as it is on the wire (`u16`, [`Wire32`]); numbers are [`Be16`] and
+//! [`Be32`].
 
-use zerocopy::{
-    FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
-    byteorder::{
-        big_endian::{U16 as Be16, U32 as Be32},
-        native_endian::{U16 as Wire16, U32 as Wire32},
-    },
-};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// A 32-bit field as on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct Wire32([u16; 2]);
+
+impl Wire32 {
+    /// The four bytes as a native integer.
+    #[must_use]
+    #[inline(always)]
+    pub const fn get(self) -> u32 {
+        if cfg!(target_endian = "little") {
+            self.0[0] as u32 | (self.0[1] as u32) << 16
+        } else {
+            (self.0[0] as u32) << 16 | self.0[1] as u32
+        }
+    }
+
+    /// The field with these four bytes.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(word: u32) -> Self {
+        let (low, high) = (word as u16, (word >> 16) as u16);
+        Self(if cfg!(target_endian = "little") { [low, high] } else { [high, low] })
+    }
+}
+
+/// A 16-bit number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct Be16(u16);
+
+impl Be16 {
+    /// Its value.
+    #[must_use]
+    #[inline(always)]
+    pub const fn get(self) -> u16 {
+        u16::from_be(self.0)
+    }
+
+    /// The field with this value.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(value: u16) -> Self {
+        Self(value.to_be())
+    }
+}
+
+/// A 32-bit number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct Be32(Wire32);
+
+impl Be32 {
+    /// Its value.
+    #[must_use]
+    #[inline(always)]
+    pub const fn get(self) -> u32 {
+        u32::from_be(self.0.get())
+    }
+
+    /// The field with this value.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(value: u32) -> Self {
+        Self(Wire32::new(value.to_be()))
+    }
+}
 
 /// Ethernet II.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Ethernet {
     /// Destination address.
-    pub destination: [Wire16; 3],
+    pub destination: [u16; 3],
     /// Source address.
-    pub source: [Wire16; 3],
+    pub source: [u16; 3],
     /// What follows.
     pub ether_type: Be16,
 }
@@ -29,7 +95,7 @@ pub mod ether_type {
 }
 
 /// IPv4 without options (RFC 791).
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Ipv4 {
     /// Version (4 bits), header length in 32-bit words (4 bits).
@@ -47,7 +113,7 @@ pub struct Ipv4 {
     /// Protocol of the payload.
     pub protocol: u8,
     /// Header checksum.
-    pub checksum: Wire16,
+    pub checksum: u16,
     /// Source address.
     pub source: Wire32,
     /// Destination address.
@@ -55,7 +121,7 @@ pub struct Ipv4 {
 }
 
 /// IPv6 (RFC 8200).
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Ipv6 {
     /// Version (4 bits), traffic class (8), flow label (20).
@@ -73,7 +139,7 @@ pub struct Ipv6 {
 }
 
 /// The common beginning of IPv6 extension headers (RFC 8200 section 4).
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Extension {
     /// Kind of the header that follows.
@@ -83,13 +149,13 @@ pub struct Extension {
 }
 
 /// TCP without options (RFC 9293).
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Tcp {
     /// Source port.
-    pub source_port: Wire16,
+    pub source_port: u16,
     /// Destination port.
-    pub destination_port: Wire16,
+    pub destination_port: u16,
     /// Sequence number.
     pub sequence: Be32,
     /// Acknowledgment number.
@@ -101,23 +167,23 @@ pub struct Tcp {
     /// Receive window.
     pub window: Be16,
     /// Checksum.
-    pub checksum: Wire16,
+    pub checksum: u16,
     /// Urgent pointer.
     pub urgent: Be16,
 }
 
 /// UDP (RFC 768).
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Udp {
     /// Source port.
-    pub source_port: Wire16,
+    pub source_port: u16,
     /// Destination port.
-    pub destination_port: Wire16,
+    pub destination_port: u16,
     /// Length with this header.
     pub length: Be16,
     /// Checksum; 0 over IPv4 means none.
-    pub checksum: Wire16,
+    pub checksum: u16,
 }
 
 /// Values of [`Ipv4::protocol`] and [`Ipv6::next_header`].

@@ -2,11 +2,10 @@
 
 use lb_common::addr::{Address, V4, V6};
 use lb_common::connection::ConnectionKey;
-use zerocopy::byteorder::native_endian::U32 as Wire32;
 
 use crate::{
     checksum,
-    headers::{Extension, Ipv4, Ipv6, protocol},
+    headers::{Extension, Ipv4, Ipv6, Wire32, protocol},
     packet::Packet,
 };
 
@@ -86,8 +85,8 @@ impl Ip for V4 {
         hop: Hop,
     ) -> Option<()> {
         let header: &mut Ipv4 = packet.get_mut(offset)?;
-        header.source.set(translated.source.to_wire());
-        header.destination.set(translated.destination.to_wire());
+        header.source = Wire32::new(translated.source.to_wire());
+        header.destination = Wire32::new(translated.destination.to_wire());
         let delta = match hop {
             Hop::Counted => {
                 header.ttl = header.ttl.wrapping_sub(1);
@@ -95,7 +94,7 @@ impl Ip for V4 {
             }
             Hop::LeftToKernel => checksum::fold(delta as u32 + !checksum::TTL_DECREMENT as u32),
         };
-        header.checksum.set(checksum::update(header.checksum.get(), delta));
+        header.checksum = checksum::update(header.checksum, delta);
         Some(())
     }
 }

@@ -26,7 +26,7 @@ use lb_ebpf::{
 
 use crate::{
     route::{query, route},
-    xdp::CHUNK,
+    xdp::Scratch,
 };
 
 /// `BPF_F_MMAPABLE`: the controller fills a table through a mapping.
@@ -86,7 +86,7 @@ static REVERSE_V4: HashMap<ServiceKey<V4>, ServiceKey<V4>, SIZED> = HashMap::new
 #[btf_map]
 static REVERSE_V6: HashMap<ServiceKey<V6>, ServiceKey<V6>, SIZED> = HashMap::new();
 #[btf_map]
-static SCRATCH: PerCpuArray<[u64; CHUNK / 8], 1> = PerCpuArray::new();
+static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
 #[btf_map]
 static WORKSPACE: PerCpuArray<Workspace, 1> = PerCpuArray::new();
@@ -100,7 +100,7 @@ pub fn workspace() -> Option<&'static mut Workspace> {
 
 /// This CPU's scratch memory.
 #[inline(always)]
-pub fn scratch() -> Option<*mut [u64; CHUNK / 8]> {
+pub fn scratch() -> Option<*mut Scratch> {
     SCRATCH.get_ptr_mut(0)
 }
 

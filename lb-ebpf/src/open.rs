@@ -213,7 +213,7 @@ fn learn_way_back<A: Ip, P: Packet, T: Tables<A>>(
 ) {
     if let (Some(interface), Some(ethernet)) = (tables.interface(index), packet.get::<Ethernet>(0)) {
         for word in 0..3 {
-            next_hop.destination.0[word] = ethernet.source[word].get();
+            next_hop.destination.0[word] = ethernet.source[word];
             next_hop.source.0[word] = interface.mac.0[word];
         }
         next_hop.interface = index as u16;

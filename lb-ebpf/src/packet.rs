@@ -1,15 +1,15 @@
 //! Access to the frame, checked against its end at every step.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// A header that can lie anywhere in a frame.
-pub trait Header: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned {}
+/// A header that can lie at any even offset of a frame: aligned to 2 at most.
+pub trait Header: FromBytes + IntoBytes + Immutable + KnownLayout {}
 
-impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> Header for T {}
+impl<T: FromBytes + IntoBytes + Immutable + KnownLayout> Header for T {}
 
 /// A frame, from its Ethernet header on.
 ///
-/// Offsets count from the first byte of the frame. Headers are within the first buffer of a frame that has several;
+/// Offsets count from the first byte of the frame, which lies at an even address. Headers are within the first buffer of a frame that has several;
 /// what is beyond it is only measured ([`Packet::holds`]) and summed ([`Packet::sum`]).
 pub trait Packet {
     /// Index of the interface it arrived on.

@@ -102,8 +102,8 @@ pub fn datagram<A: Ip, P: Packet>(
         key: ConnectionKey {
             source: network.source,
             destination: network.destination,
-            source_port: Port::from_wire(source_port.get()),
-            destination_port: Port::from_wire(destination_port.get()),
+            source_port: Port::from_wire(source_port),
+            destination_port: Port::from_wire(destination_port),
         },
         protocol,
         flags,
@@ -111,6 +111,6 @@ pub fn datagram<A: Ip, P: Packet>(
         transport,
         end: network.end,
         ttl: network.ttl,
-        checksum: checksum.get(),
+        checksum,
     })
 }

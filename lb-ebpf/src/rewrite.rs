@@ -1,10 +1,9 @@
 //! Writes a translation into a packet: addresses, ports, checksums, hop, link addresses.
 
 use lb_common::{
-    addr::{Mac, Protocol},
+    addr::Protocol,
     connection::{ConnectionKey, NextHop},
 };
-use zerocopy::byteorder::native_endian::U16 as Wire16;
 
 use crate::{
     checksum,
@@ -107,17 +106,14 @@ fn compute<A: Ip, P: Packet>(packet: &P, datagram: &Datagram<A>, to: &Connection
 #[inline(always)]
 fn write_link<P: Packet>(packet: &mut P, next_hop: &NextHop) -> Option<()> {
     let header: &mut Ethernet = packet.get_mut(0)?;
-    write_mac(&mut header.destination, next_hop.destination);
-    write_mac(&mut header.source, next_hop.source);
+    let ([a, b, c], [d, e, f]) = (next_hop.destination.0, next_hop.source.0);
+    header.destination[0] = a;
+    header.destination[1] = b;
+    header.destination[2] = c;
+    header.source[0] = d;
+    header.source[1] = e;
+    header.source[2] = f;
     Some(())
-}
-
-#[inline(always)]
-fn write_mac(field: &mut [Wire16; 3], mac: Mac) {
-    let [a, b, c] = mac.0;
-    field[0].set(a);
-    field[1].set(b);
-    field[2].set(c);
 }
 
 #[inline(always)]
@@ -130,17 +126,17 @@ fn write_transport<A: Ip, P: Packet>(
     match datagram.protocol {
         Protocol::Tcp => {
             let header: &mut Tcp = packet.get_mut(datagram.transport)?;
-            header.source_port.set(to.source_port.to_wire());
-            header.destination_port.set(to.destination_port.to_wire());
-            header.checksum.set(checksum);
+            header.source_port = to.source_port.to_wire();
+            header.destination_port = to.destination_port.to_wire();
+            header.checksum = checksum;
         }
         Protocol::Udp => {
             let header: &mut Udp = packet.get_mut(datagram.transport)?;
-            header.source_port.set(to.source_port.to_wire());
-            header.destination_port.set(to.destination_port.to_wire());
+            header.source_port = to.source_port.to_wire();
+            header.destination_port = to.destination_port.to_wire();
             // 0 means that there is none (RFC 768), and stays; a computed 0 is written as its other form.
             if datagram.checksum != 0 {
-                header.checksum.set(if checksum == 0 { 0xffff } else { checksum });
+                header.checksum = if checksum == 0 { 0xffff } else { checksum };
             }
         }
     }

@@ -33,18 +33,16 @@ pub(crate) fn unproven<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
 
     let header: &Tcp = packet.get(datagram.transport)?;
     let (sequence, acknowledgment) = (header.sequence.get(), header.acknowledgment.get());
-    let mut server_sequence = None;
-    let complete = match tables.half_open(&desk.other_key) {
-        Some(other) => {
-            desk.other.connection.copy_from(&other.connection);
-            if other.connection.flags & flags::SYN_ACK != 0 {
-                server_sequence = Some(other.server_sequence);
-            }
-            true
-        }
-        None => false,
-    };
-    let progress = connection::progress(desk.entry.flags, server_sequence, datagram.flags, acknowledgment);
+    let (mut other_flags, mut server_sequence) = (0, 0);
+    let other = tables.half_open(&desk.other_key);
+    let complete = other.is_some();
+    if let Some(other) = other {
+        desk.other.connection.copy_from(&other.connection);
+        other_flags = other.connection.flags;
+        server_sequence = other.server_sequence;
+    }
+    let progress =
+        connection::progress(desk.entry.flags, datagram.flags, acknowledgment, other_flags, server_sequence);
     if progress == Progress::Answered {
         desk.entry.flags |= flags::SYN_ACK;
     }

@@ -19,7 +19,10 @@ pub struct Frame<'a> {
 }
 
 /// Bytes summed at a time: what `bpf_csum_diff` took at once before Linux 6.13.
-pub const CHUNK: usize = 512;
+const CHUNK: usize = 512;
+
+/// A chunk, and room for what the verifier takes a length rounded up to 4 for.
+pub type Scratch = [u64; CHUNK / 8 + 1];
 
 /// Chunks of the longest packet that is summed.
 const CHUNKS: usize = 9216 / CHUNK;
@@ -60,8 +63,8 @@ impl Packet for Frame<'_> {
 
     #[inline(always)]
     fn get<T: Header>(&self, offset: usize) -> Option<&T> {
-        // SAFETY: `at` has checked that `size_of::<T>()` bytes from there are in the frame; any bytes at any alignment
-        // are a header. The frame is this run's alone, and a shared borrow of it forbids changes.
+        // SAFETY: `at` has checked that `size_of::<T>()` bytes from there are in the frame; any bytes are a header, and the
+        // address is even as headers want it: frames begin behind a headroom of 256 bytes (XDP_PACKET_HEADROOM). The frame is this run's alone, and a shared borrow of it forbids changes.
         self.at(offset).map(|header| unsafe { &*header })
     }
 

@@ -2,8 +2,8 @@
 
 pub mod command;
 pub mod config;
-pub mod dataplane;
 pub mod control;
 pub mod daemon;
+pub mod dataplane;
 pub mod health;
 pub mod pool;

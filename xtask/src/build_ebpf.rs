@@ -1,7 +1,6 @@
 //! `cargo xtask build-ebpf`: the kernel object, compiled, checked and put where lb-user embeds it.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -11,10 +10,6 @@ use crate::toolchain::{self, Toolchain};
 use crate::workspace;
 
 const TARGET: &str = "bpfel-unknown-none";
-
-/// Packet headers lie at any address, so their fields are read through types of alignment 1. With this feature of LLVM 22
-/// such a read is one load; without it, one load for each byte.
-const MISALIGNED: &str = "+allows-misaligned-mem-access";
 
 /// Builds the object and returns its path.
 pub(crate) fn run() -> Result<PathBuf> {
@@ -38,16 +33,13 @@ pub(crate) fn run() -> Result<PathBuf> {
 
 fn compile(toolchain: &Toolchain, linker: &Path) -> Result<PathBuf> {
     let target = workspace::target()?.join("bpf");
-    let mut flags = vec![
+    let flags = [
         format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH),
         "-Cdebuginfo=2".to_owned(),
         "-Ctarget-cpu=v3".to_owned(),
         format!("-Clinker={}", linker.display()),
         "-Clink-arg=--btf".to_owned(),
     ];
-    if linker_knows(linker, MISALIGNED)? {
-        flags.push(format!("-Clink-arg=--cpu-features={MISALIGNED}"));
-    }
     let mut cargo = toolchain.cargo();
     cargo
         .args(["--package=lb-ebpf", "--bin=xlb-ebpf", "--profile=bpf", "--target", TARGET, "--target-dir"])
@@ -57,23 +49,6 @@ fn compile(toolchain: &Toolchain, linker: &Path) -> Result<PathBuf> {
         .env_remove("RUSTFLAGS");
     step::run("build the kernel object", cargo)?;
     Ok(target.join(TARGET).join("bpf").join("xlb-ebpf"))
-}
-
-/// Whether the linker's LLVM has a feature: it links an empty module with it and LLVM says what it does not know.
-fn linker_knows(linker: &Path, feature: &str) -> Result<bool> {
-    let directory = workspace::target()?.join("bpf");
-    std::fs::create_dir_all(&directory)?;
-    let module = directory.join("empty.ll");
-    std::fs::write(&module, "target triple = \"bpfel\"\n")?;
-    let output = Command::new(linker)
-        .arg(format!("--cpu-features={feature}"))
-        .arg("--output")
-        .arg(directory.join("empty.o"))
-        .arg(&module)
-        .output()
-        .with_context(|| format!("{} did not start", linker.display()))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    Ok(output.status.success() && !said.contains("not a recognized feature"))
 }
 
 /// Puts the file there whole; an object that is the same stays untouched, so that nothing is built again.

@@ -116,9 +116,15 @@ pub fn attach(program: &mut Xdp, target: &Target, mode: XdpMode, pins: &Pins) ->
         }
     }
     let id = create(program, target, mode)?;
-    let link = program.take_link(id).map_err(|source| AttachError::Kernel { interface: target.name.clone(), source })?;
+    let link = program
+        .take_link(id)
+        .map_err(|source| AttachError::Kernel { interface: target.name.clone(), source })?;
     let link = FdLink::try_from(link).map_err(|_| AttachError::NoLinks)?;
-    link.pin(&path).map(drop).map_err(|source| AttachError::Pin { interface: target.name.clone(), path, source })
+    link.pin(&path).map(drop).map_err(|source| AttachError::Pin {
+        interface: target.name.clone(),
+        path,
+        source,
+    })
 }
 
 /// Detaches from the interface with this index.
@@ -164,7 +170,9 @@ fn create(program: &mut Xdp, target: &Target, mode: XdpMode) -> Result<XdpLinkId
     match program.attach_to_if_index(target.index, AyaMode::Driver) {
         Ok(id) => Ok(id),
         Err(source) if os_error(&source) != Some(libc::EOPNOTSUPP) => Err(other(source)),
-        Err(source) if mode == XdpMode::Native => Err(AttachError::NoNative { interface: interface(), source }),
+        Err(source) if mode == XdpMode::Native => {
+            Err(AttachError::NoNative { interface: interface(), source })
+        }
         Err(_) => generic(program),
     }
 }

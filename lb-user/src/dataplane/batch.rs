@@ -43,12 +43,7 @@ pub fn for_each<K: Pod, V: Pod>(map: impl AsFd, mut visit: impl FnMut(K, V)) -> 
         // SAFETY: the buffers have room for `count` elements of the map's own key and value types, which `K` and `V` are by
         // the checks at load; `position` holds the kernel's cursor of up to 8 bytes.
         let result = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                bpf_cmd::BPF_MAP_LOOKUP_BATCH,
-                &raw mut attr,
-                size_of::<bpf_attr>(),
-            )
+            libc::syscall(libc::SYS_bpf, bpf_cmd::BPF_MAP_LOOKUP_BATCH, &raw mut attr, size_of::<bpf_attr>())
         };
         let end = match (result, io::Error::last_os_error()) {
             (0, _) => false,
@@ -80,12 +75,17 @@ pub fn fill(map: impl AsFd, values: &[[u32; 2]]) -> io::Result<()> {
     // SAFETY: a new mapping of the map's elements; it is as long as what is written and is unmapped before anybody else can
     // know of it. The kernel refuses a length beyond the map.
     unsafe {
-        let memory =
-            mmap(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, map.as_fd(), 0)?;
-        memory.cast::<[u32; 2]>().copy_from_nonoverlapping(
-            std::ptr::NonNull::from(values).cast(),
-            values.len(),
-        );
+        let memory = mmap(
+            None,
+            length,
+            ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+            MapFlags::MAP_SHARED,
+            map.as_fd(),
+            0,
+        )?;
+        memory
+            .cast::<[u32; 2]>()
+            .copy_from_nonoverlapping(std::ptr::NonNull::from(values).cast(), values.len());
         munmap(memory, length.get())?;
     }
     Ok(())

@@ -32,7 +32,9 @@ pub enum LoadError {
     )]
     NotPermitted,
     /// The kernel has no BPF, or not enough of it.
-    #[error("this kernel cannot load the program (Linux 6.1 or newer with CONFIG_BPF_SYSCALL and CONFIG_BPF_JIT is needed)")]
+    #[error(
+        "this kernel cannot load the program (Linux 6.1 or newer with CONFIG_BPF_SYSCALL and CONFIG_BPF_JIT is needed)"
+    )]
     Unsupported(#[source] io::Error),
     /// The object in this program is damaged.
     #[error("the kernel object cannot be read")]
@@ -119,7 +121,12 @@ pub fn load(sizes: &Sizes, pins: &Pins) -> Result<Loaded, LoadError> {
         }
         let pinned = shape(&MapInfo::from_pin(&path)?)?;
         if pinned != needed {
-            return Err(LoadError::Layout { path: path.display().to_string(), name: name.clone(), pinned, needed });
+            return Err(LoadError::Layout {
+                path: path.display().to_string(),
+                name: name.clone(),
+                pinned,
+                needed,
+            });
         }
         adopted += 1;
     }
@@ -139,10 +146,7 @@ pub fn load(sizes: &Sizes, pins: &Pins) -> Result<Loaded, LoadError> {
         }
     };
     for name in [PROGRAM, CLOCK] {
-        let program: &mut Xdp = ebpf
-            .program_mut(name)
-            .ok_or(LoadError::Missing("program"))?
-            .try_into()?;
+        let program: &mut Xdp = ebpf.program_mut(name).ok_or(LoadError::Missing("program"))?.try_into()?;
         if let Err(error) = program.load() {
             if adopted == 0 {
                 pins.remove_maps();
@@ -186,7 +190,9 @@ fn from_kernel(error: EbpfError) -> LoadError {
         if let Some(io) = error.downcast_ref::<io::Error>() {
             match io.raw_os_error() {
                 Some(libc::EPERM | libc::EACCES) => return LoadError::NotPermitted,
-                Some(code @ libc::ENOSYS) => return LoadError::Unsupported(io::Error::from_raw_os_error(code)),
+                Some(code @ libc::ENOSYS) => {
+                    return LoadError::Unsupported(io::Error::from_raw_os_error(code));
+                }
                 _ => {}
             }
         }

@@ -19,7 +19,9 @@ use nix::{
 #[derive(Debug, thiserror::Error)]
 pub enum PinError {
     /// It is not below a bpffs and none could be mounted.
-    #[error("{path} is not on a BPF file system and mounting one at {at} failed: mount it with `mount -t bpf bpf {at}`")]
+    #[error(
+        "{path} is not on a BPF file system and mounting one at {at} failed: mount it with `mount -t bpf bpf {at}`"
+    )]
     NotBpffs {
         /// The pin directory.
         path: PathBuf,
@@ -39,7 +41,9 @@ pub enum PinError {
         source: io::Error,
     },
     /// Another daemon holds it.
-    #[error("another xlb is running on {0}: stop it first, or give this one a pin_dir and a socket of its own")]
+    #[error(
+        "another xlb is running on {0}: stop it first, or give this one a pin_dir and a socket of its own"
+    )]
     Busy(PathBuf),
 }
 
@@ -68,10 +72,11 @@ impl Pins {
         }
         let handle = open(root, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
             .map_err(|errno| directory(errno.into()))?;
-        let lock = Flock::lock(handle, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-            nix::errno::Errno::EWOULDBLOCK => PinError::Busy(root.to_owned()),
-            errno => directory(errno.into()),
-        })?;
+        let lock =
+            Flock::lock(handle, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+                nix::errno::Errno::EWOULDBLOCK => PinError::Busy(root.to_owned()),
+                errno => directory(errno.into()),
+            })?;
         Ok(Self { root: root.to_owned(), _lock: lock })
     }
 
@@ -142,10 +147,10 @@ fn ensure_bpffs(root: &Path) -> Result<(), PinError> {
     }
     let usual = Path::new("/sys/fs/bpf");
     let at = if root.starts_with(usual) { usual } else { exists };
-    let refused =
-        |source: io::Error| PinError::NotBpffs { path: root.to_owned(), at: at.to_owned(), source };
+    let refused = |source: io::Error| PinError::NotBpffs { path: root.to_owned(), at: at.to_owned(), source };
     if at != usual {
         return Err(refused(io::ErrorKind::Unsupported.into()));
     }
-    mount(Some("bpf"), usual, Some("bpf"), MsFlags::empty(), Some("mode=0700")).map_err(|errno| refused(errno.into()))
+    mount(Some("bpf"), usual, Some("bpf"), MsFlags::empty(), Some("mode=0700"))
+        .map_err(|errno| refused(errno.into()))
 }
