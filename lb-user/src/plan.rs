@@ -13,3 +13,10 @@ pub use diff::{Change, Write, diff, needs_new_generation};
 pub use registry::{Capacity, Registry, RegistryError};
 pub use table::TableCache;
 pub use wanted::{Family, HostView, PlanError, Pool, PoolMember, Wanted, plan};
+
+#[cfg(test)]
+mod diff_tests;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod wanted_tests;

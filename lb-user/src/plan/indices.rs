@@ -47,9 +47,11 @@ impl<K: Clone + Eq + Hash> Indices<K> {
 
     /// The number of `key`, a new one when it has none; none when all are taken.
     pub(super) fn hold(&mut self, key: K) -> Option<u32> {
-        if let Some(index) = self.numbers.get(&key) {
-            self.holders.insert(*index, Holder { key, leaving: false });
-            return Some(*index);
+        if let Some(&index) = self.numbers.get(&key) {
+            if let Some(holder) = self.holders.get_mut(&index) {
+                holder.leaving = false;
+            }
+            return Some(index);
         }
         let index = match self.released.pop_first() {
             Some(index) => index,
@@ -65,11 +67,11 @@ impl<K: Clone + Eq + Hash> Indices<K> {
     }
 
     /// Frees a number whose holder is leaving; that of any other stays.
-    pub(super) fn release(&mut self, index: u32) -> Option<K> {
+    pub(super) fn release(&mut self, index: u32) {
         if !self.is_leaving(index) {
-            return None;
+            return;
         }
-        let holder = self.holders.remove(&index)?;
+        let Some(holder) = self.holders.remove(&index) else { return };
         // A restored number may belong to a key that has a second one.
         if self.numbers.get(&holder.key) == Some(&index) {
             self.numbers.remove(&holder.key);
@@ -77,7 +79,6 @@ impl<K: Clone + Eq + Hash> Indices<K> {
         if index < self.capacity {
             self.released.insert(index);
         }
-        Some(holder.key)
     }
 
     pub(super) fn is_leaving(&self, index: u32) -> bool {

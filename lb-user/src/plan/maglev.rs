@@ -168,7 +168,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
+        #![proptest_config(ProptestConfig::with_cases(8))]
 
         #[test]
         fn every_share_is_within_a_slot_of_its_weight(weights in prop::collection::vec(1..=65_535u32, 1..40)) {

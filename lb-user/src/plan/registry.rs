@@ -126,11 +126,11 @@ impl Registry {
         })
     }
 
-    /// Frees a leaving real server's index: no connection refers to it. A virtual server that is leaving too is free
-    /// with its last real server. Does nothing when the real server has come back meanwhile.
+    /// Frees a leaving real server's index: no connection refers to it. The next plan does not hold it any more, nor its
+    /// virtual server when that is leaving too and this was its last. Does nothing when the real server has come back
+    /// meanwhile.
     pub fn release(&mut self, real_server: u32) {
         self.real_servers.release(real_server);
-        self.release_virtual_servers();
     }
 
     /// Begins a plan: what it does not hold is leaving.
@@ -139,7 +139,7 @@ impl Registry {
         self.real_servers.leave_all();
     }
 
-    /// Ends a plan.
+    /// Ends a plan: frees the virtual servers that are leaving without any real server left.
     pub(super) fn release_virtual_servers(&mut self) {
         let used: BTreeSet<u32> = self.real_servers.iter().map(|(_, key)| key.0).collect();
         let idle: Vec<u32> = self
@@ -235,8 +235,10 @@ mod tests {
         registry.leave_all();
         assert!(registry.leaving().all(|real| real.on_down == OnDown::Reset));
         registry.release(reals[0]);
+        registry.release_virtual_servers();
         assert_eq!(registry.virtual_server("web"), Some(web));
         registry.release(reals[1]);
+        registry.release_virtual_servers();
         assert_eq!(registry.virtual_server("web"), None);
     }
 

@@ -103,6 +103,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+
         #[test]
         fn ratios_are_exact_and_turns_are_spread(weights in prop::collection::vec(1..=50u32, 1..20)) {
             let sequence = build(&pool(&weights));
