@@ -29,7 +29,8 @@ pub struct TableInput {
     pub key: HashKey,
     /// Who uses the table.
     pub scheduler: Scheduler,
-    /// The pool in the order of the file, at most [`lb_common::limits::POOL`].
+    /// The pool in the order of the file, at most [`lb_common::limits::POOL`] of them with a weight. Those without one count
+    /// for the size of the Maglev table: it must not change with anyone's health, or all clients would move.
     pub backends: Vec<Backend>,
 }
 
@@ -39,7 +40,11 @@ impl TableInput {
     pub fn build(&self) -> Vec<u32> {
         let pool: Vec<u32> =
             self.backends.iter().filter(|backend| backend.weight > 0).map(|backend| backend.index).collect();
-        let size = if self.scheduler == Scheduler::Mh { MAGLEV_SLOTS } else { maglev::size_for(pool.len()) };
+        let size = if self.scheduler == Scheduler::Mh {
+            MAGLEV_SLOTS
+        } else {
+            maglev::size_for(self.backends.len())
+        };
         let maglev = maglev::build(self.key, &self.backends, size);
         let sequence = match scheduling(self.scheduler) {
             Some(Scheduling::Sequence) => sequence::build(&self.backends),

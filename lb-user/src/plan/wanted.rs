@@ -207,12 +207,10 @@ impl Planner<'_> {
             let flags = if member.alive { 0 } else { farewell(config.on_down) };
             self.wanted.real_servers.insert(real_server, entry(index, &member, weight, flags));
             self.reverse.claim(config.protocol, member.address, listen);
-            if weight > 0 {
-                backends.push(Backend { index: real_server, address: member.address, weight });
-            }
+            backends.push(Backend { index: real_server, address: member.address, weight });
         }
-        if backends.len() > POOL as usize {
-            let real_servers = backends.len();
+        let real_servers = backends.iter().filter(|backend| backend.weight > 0).count();
+        if real_servers > POOL as usize {
             return Err(PlanError::PoolTooLarge { virtual_server: name(), real_servers });
         }
         let input = TableInput { key: self.wanted.hash_key, scheduler: config.scheduler, backends };

@@ -159,6 +159,18 @@ fn a_change_rebuilds_the_table_of_its_virtual_server_only() {
 }
 
 #[test]
+fn the_size_of_a_table_does_not_change_when_a_real_server_goes_down() {
+    let mut world = World::new();
+    let members: Vec<_> = (1..=11).map(|host| member(&format!("10.0.0.{host}:80"))).collect();
+    let mut pool = Pool { members, sorry: false };
+    for alive in [true, false] {
+        pool.members[0].alive = alive;
+        let wanted = world.plan(&[(web(), pool.clone())]).unwrap();
+        assert_eq!(parts(&wanted.scheduling[&0]).0.len(), 2039);
+    }
+}
+
+#[test]
 fn what_cannot_be_done_is_an_error_and_leaves_the_registry_alone() {
     let mut world = World::new();
     let many: Vec<_> = (0..257).map(|number| format!("10.0.{}.{}:80", number / 256, number % 256)).collect();
