@@ -7,3 +7,4 @@ pub mod daemon;
 pub mod dataplane;
 pub mod health;
 pub mod pool;
+pub mod plan;

@@ -1,0 +1,22 @@
+//! From what is configured and known to be alive to what the maps should hold, and the ordered way there. Pure.
+
+pub mod diff;
+mod indices;
+mod maglev;
+pub mod registry;
+mod reverse;
+mod sequence;
+pub mod table;
+pub mod wanted;
+
+pub use diff::{Change, Write, diff, needs_new_generation};
+pub use registry::{Capacity, Registry, RegistryError};
+pub use table::TableCache;
+pub use wanted::{Family, HostView, PlanError, Pool, PoolMember, Wanted, plan};
+
+#[cfg(test)]
+mod diff_tests;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod wanted_tests;

@@ -1,0 +1,153 @@
+//! The ordered way from what the maps hold to what they should hold.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use lb_common::{
+    addr::{V4, V6},
+    hash::HashKey,
+    service::{Interface, RealServer, ServiceKey, VipKey, VirtualServer},
+};
+
+use super::wanted::Wanted;
+
+/// What becomes of one entry; both values are there so that it can be taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change<K, V> {
+    /// Which entry.
+    pub key: K,
+    /// What it holds; none when it is not there.
+    pub old: Option<V>,
+    /// What it is to hold; none removes it.
+    pub new: Option<V>,
+}
+
+impl<K, V> Change<K, V> {
+    fn inverse(self) -> Self {
+        Self { key: self.key, old: self.new, new: self.old }
+    }
+}
+
+/// One write to one map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// The settings: the hash key and the ticks a second; always there.
+    Settings(Change<(), (HashKey, u32)>),
+    /// By interface index.
+    Interface(Change<u32, Interface>),
+    /// By real server index.
+    RealServer(Change<u32, RealServer>),
+    /// By virtual server index.
+    Scheduling(Change<u32, Arc<[u32]>>),
+    /// By virtual server index.
+    VirtualServer(Change<u32, VirtualServer>),
+    /// By virtual server index.
+    Name(Change<u32, String>),
+    /// Real server -> what its packets come from.
+    ReverseV4(Change<ServiceKey<V4>, ServiceKey<V4>>),
+    /// Real server -> what its packets come from.
+    ReverseV6(Change<ServiceKey<V6>, ServiceKey<V6>>),
+    /// Address, port and protocol -> virtual server index.
+    ServiceV4(Change<ServiceKey<V4>, u32>),
+    /// Address, port and protocol -> virtual server index.
+    ServiceV6(Change<ServiceKey<V6>, u32>),
+    /// An address that is listened on.
+    VipV4(Change<VipKey<V4>, u32>),
+    /// An address that is listened on.
+    VipV6(Change<VipKey<V6>, u32>),
+}
+
+impl Write {
+    /// The write that takes this one back.
+    #[must_use]
+    pub fn inverse(self) -> Self {
+        match self {
+            Self::Settings(change) => Self::Settings(change.inverse()),
+            Self::Interface(change) => Self::Interface(change.inverse()),
+            Self::RealServer(change) => Self::RealServer(change.inverse()),
+            Self::Scheduling(change) => Self::Scheduling(change.inverse()),
+            Self::VirtualServer(change) => Self::VirtualServer(change.inverse()),
+            Self::Name(change) => Self::Name(change.inverse()),
+            Self::ReverseV4(change) => Self::ReverseV4(change.inverse()),
+            Self::ReverseV6(change) => Self::ReverseV6(change.inverse()),
+            Self::ServiceV4(change) => Self::ServiceV4(change.inverse()),
+            Self::ServiceV6(change) => Self::ServiceV6(change.inverse()),
+            Self::VipV4(change) => Self::VipV4(change.inverse()),
+            Self::VipV6(change) => Self::VipV6(change.inverse()),
+        }
+    }
+}
+
+/// The writes from `old` to `new`, none when they are equal.
+///
+/// After every write a scheduling table names only real servers that are there, a virtual server has a scheduling table,
+/// and a service points to a virtual server that is there: what others refer to is added first and removed last.
+#[must_use]
+pub fn diff(old: &Wanted, new: &Wanted) -> Vec<Write> {
+    let mut steps = Steps::default();
+    let settings = |wanted: &Wanted| (wanted.hash_key, wanted.ticks_per_second);
+    if settings(old) != settings(new) {
+        let change = Change { key: (), old: Some(settings(old)), new: Some(settings(new)) };
+        steps.puts.push(Write::Settings(change));
+    }
+    steps.compare(&old.interfaces, &new.interfaces, Write::Interface);
+    steps.compare(&old.real_servers, &new.real_servers, Write::RealServer);
+    steps.compare(&old.scheduling, &new.scheduling, Write::Scheduling);
+    steps.compare(&old.virtual_servers, &new.virtual_servers, Write::VirtualServer);
+    steps.compare(&old.names, &new.names, Write::Name);
+    steps.compare(&old.v4.reverse, &new.v4.reverse, Write::ReverseV4);
+    steps.compare(&old.v6.reverse, &new.v6.reverse, Write::ReverseV6);
+    steps.compare(&old.v4.services, &new.v4.services, Write::ServiceV4);
+    steps.compare(&old.v6.services, &new.v6.services, Write::ServiceV6);
+    steps.compare(&old.v4.vips, &new.v4.vips, Write::VipV4);
+    steps.compare(&old.v6.vips, &new.v6.vips, Write::VipV6);
+    steps.puts.extend(steps.removals.into_iter().rev());
+    steps.puts
+}
+
+/// Whether connections must look again at their route and their real server.
+#[must_use]
+pub fn needs_new_generation(writes: &[Write]) -> bool {
+    let flags = |server: &Option<RealServer>| server.as_ref().map(|server| server.flags);
+    writes.iter().any(|write| match write {
+        Write::Interface(_) => true,
+        Write::RealServer(change) => flags(&change.old) != flags(&change.new),
+        Write::Settings(_)
+        | Write::Scheduling(_)
+        | Write::VirtualServer(_)
+        | Write::Name(_)
+        | Write::ReverseV4(_)
+        | Write::ReverseV6(_)
+        | Write::ServiceV4(_)
+        | Write::ServiceV6(_)
+        | Write::VipV4(_)
+        | Write::VipV6(_) => false,
+    })
+}
+
+/// Writes in the order in which entries are added; removals go the other way, when all the rest is done.
+#[derive(Default)]
+struct Steps {
+    puts: Vec<Write>,
+    removals: Vec<Write>,
+}
+
+impl Steps {
+    fn compare<K, V>(&mut self, old: &BTreeMap<K, V>, new: &BTreeMap<K, V>, write: fn(Change<K, V>) -> Write)
+    where
+        K: Clone + Ord,
+        V: Clone + PartialEq,
+    {
+        for (key, value) in new {
+            let known = old.get(key);
+            if known != Some(value) {
+                let change = Change { key: key.clone(), old: known.cloned(), new: Some(value.clone()) };
+                self.puts.push(write(change));
+            }
+        }
+        for (key, value) in old {
+            if !new.contains_key(key) {
+                self.removals.push(write(Change { key: key.clone(), old: Some(value.clone()), new: None }));
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Scheduling tables, built when what they depend on changes and shared until then.
+
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+
+use lb_common::{
+    hash::HashKey,
+    limits::MAGLEV_SLOTS,
+    service::{Scheduling, SchedulingHead},
+};
+
+use super::{maglev, sequence};
+use crate::config::model::Scheduler;
+
+/// A real server as a scheduling table knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Real server index.
+    pub index: u32,
+    /// What it is on every node.
+    pub address: SocketAddr,
+    /// Its part of the new connections; 0 is none.
+    pub weight: u32,
+}
+
+/// All that a scheduling table depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableInput {
+    /// The cluster's key.
+    pub key: HashKey,
+    /// Who uses the table.
+    pub scheduler: Scheduler,
+    /// The pool in the order of the file, at most [`lb_common::limits::POOL`] of them with a weight. Those without one count
+    /// for the size of the Maglev table: it must not change with anyone's health, or all clients would move.
+    pub backends: Vec<Backend>,
+}
+
+impl TableInput {
+    /// The table as [`SchedulingHead`] says. Real servers of weight 0 are not in it.
+    #[must_use]
+    pub fn build(&self) -> Vec<u32> {
+        let pool: Vec<u32> =
+            self.backends.iter().filter(|backend| backend.weight > 0).map(|backend| backend.index).collect();
+        let size = if self.scheduler == Scheduler::Mh {
+            MAGLEV_SLOTS
+        } else {
+            maglev::size_for(self.backends.len())
+        };
+        let maglev = maglev::build(self.key, &self.backends, size);
+        let sequence = match scheduling(self.scheduler) {
+            Some(Scheduling::Sequence) => sequence::build(&self.backends),
+            Some(Scheduling::LeastConnection | Scheduling::SourceHash) | None => Vec::new(),
+        };
+        let head = SchedulingHead {
+            maglev: maglev.len() as u32,
+            sequence: sequence.len() as u32,
+            pool: pool.len() as u32,
+            reserved: 0,
+        };
+        let head: [u32; 4] = zerocopy::transmute!(head);
+        [&head[..], &maglev, &sequence, &pool].concat()
+    }
+}
+
+/// How the data plane does what the scheduler says; none when it cannot.
+#[must_use]
+pub const fn scheduling(scheduler: Scheduler) -> Option<Scheduling> {
+    match scheduler {
+        Scheduler::Rr | Scheduler::Wrr => Some(Scheduling::Sequence),
+        Scheduler::Lc | Scheduler::Wlc => Some(Scheduling::LeastConnection),
+        Scheduler::Sh | Scheduler::Mh => Some(Scheduling::SourceHash),
+        Scheduler::Sed | Scheduler::Nq | Scheduler::Dh | Scheduler::Fo | Scheduler::Ovf | Scheduler::Twos => {
+            None
+        }
+    }
+}
+
+/// The table of each virtual server with what it was built from.
+#[derive(Debug, Default)]
+pub struct TableCache {
+    tables: HashMap<u32, (TableInput, Arc<[u32]>)>,
+}
+
+impl TableCache {
+    /// The table for `input`: the one of the last time when nothing it depends on has changed.
+    pub fn get(&mut self, virtual_server: u32, input: TableInput) -> Arc<[u32]> {
+        if let Some((known, table)) = self.tables.get(&virtual_server)
+            && *known == input
+        {
+            return Arc::clone(table);
+        }
+        let table: Arc<[u32]> = input.build().into();
+        self.tables.insert(virtual_server, (input, Arc::clone(&table)));
+        table
+    }
+
+    /// Forgets the tables of virtual servers that are no more.
+    pub fn retain(&mut self, is_used: impl Fn(u32) -> bool) {
+        self.tables.retain(|index, _| is_used(*index));
+    }
+}

@@ -1,0 +1,337 @@
+//! What the maps should hold: the configuration and the state of every pool, as the data plane sees them.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+
+use lb_common::{
+    addr::{self, Port, V4, V6},
+    hash::HashKey,
+    limits::POOL,
+    service::{
+        Interface, RealServer, ServiceKey, VipKey, VirtualServer, interface, real_server, virtual_server,
+    },
+};
+use thiserror::Error;
+
+use super::{
+    registry::{Registry, RegistryError},
+    reverse::ReverseIndex,
+    table::{Backend, TableCache, TableInput, scheduling},
+};
+use crate::config::model::{self, Config, Listen, OnDown, Protocol, Scheduler, WithoutState};
+
+/// The real servers of a virtual server as they are now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pool {
+    /// Configured and added at run time, no two with one address. One that is not here any more is removed: its
+    /// connections end as the virtual server's `on_down` says.
+    pub members: Vec<PoolMember>,
+    /// The sorry server takes the new connections, if there is one.
+    pub sorry: bool,
+}
+
+/// A real server and its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolMember {
+    /// Address and port; port 0 keeps the client's destination port.
+    pub address: SocketAddr,
+    /// Effective, overrides and slow start included; 0 takes no new connections.
+    pub weight: u32,
+    /// Not so when it is down or a drain has run out of time: it takes no new connections, whatever its weight, and
+    /// those it has end as `on_down` says.
+    pub alive: bool,
+    /// No new connections at this many.
+    pub max_connections: Option<u32>,
+}
+
+/// What is known of this machine and the cluster.
+#[derive(Clone, Debug, Default)]
+pub struct HostView {
+    /// Key of all hashing.
+    pub hash_key: HashKey,
+    /// The kernel's HZ.
+    pub ticks_per_second: u32,
+    /// By interface index; only those the program is attached to are wanted.
+    pub interfaces: BTreeMap<u32, Interface>,
+}
+
+/// The whole content of the maps that the controller writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Key of all hashing.
+    pub hash_key: HashKey,
+    /// The kernel's HZ.
+    pub ticks_per_second: u32,
+    /// By interface index.
+    pub interfaces: BTreeMap<u32, Interface>,
+    /// What is found by an IPv4 address.
+    pub v4: Family<V4>,
+    /// What is found by an IPv6 address.
+    pub v6: Family<V6>,
+    /// Of virtual servers, those included of which only real servers with connections are left.
+    pub names: BTreeMap<u32, String>,
+    /// By virtual server index.
+    pub virtual_servers: BTreeMap<u32, VirtualServer>,
+    /// By virtual server index.
+    pub scheduling: BTreeMap<u32, Arc<[u32]>>,
+    /// By real server index.
+    pub real_servers: BTreeMap<u32, RealServer>,
+}
+
+/// What is found by an address of one family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Family<A> {
+    /// Addresses that are listened on; the value has no meaning yet and is 0.
+    pub vips: BTreeMap<VipKey<A>, u32>,
+    /// Index of the virtual server.
+    pub services: BTreeMap<ServiceKey<A>, u32>,
+    /// Real server -> what its packets without a connection come from.
+    pub reverse: BTreeMap<ServiceKey<A>, ServiceKey<A>>,
+}
+
+impl<A> Default for Family<A> {
+    fn default() -> Self {
+        Self { vips: BTreeMap::new(), services: BTreeMap::new(), reverse: BTreeMap::new() }
+    }
+}
+
+/// Why there is no plan.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PlanError {
+    /// The data plane cannot do what the scheduler asks.
+    #[error("virtual server {virtual_server}: scheduler {scheduler:?} is not available")]
+    SchedulerNotAvailable {
+        /// Its name.
+        virtual_server: String,
+        /// What it asks for.
+        scheduler: Scheduler,
+    },
+    /// The data plane does not know firewall marks.
+    #[error("virtual server {virtual_server}: firewall marks are not available")]
+    FirewallMarkNotAvailable {
+        /// Its name.
+        virtual_server: String,
+    },
+    /// The data plane does not know persistence templates.
+    #[error("virtual server {virtual_server}: persistence is not available")]
+    PersistenceNotAvailable {
+        /// Its name.
+        virtual_server: String,
+    },
+    /// More real servers than a scheduling table has room for.
+    #[error("virtual server {virtual_server}: {real_servers} real servers, {POOL} is the most")]
+    PoolTooLarge {
+        /// Its name.
+        virtual_server: String,
+        /// How many there are.
+        real_servers: usize,
+    },
+    /// No index is left.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+/// The wanted picture. `pool` says how a virtual server's real servers are; `cache` is the one of the last plan, or new.
+///
+/// On an error the registry is as it was.
+///
+/// # Errors
+/// What the data plane cannot do, and more than it has room for.
+pub fn plan(
+    config: &Config,
+    pool: &dyn Fn(&model::VirtualServer) -> Pool,
+    host: &HostView,
+    registry: &mut Registry,
+    cache: &mut TableCache,
+) -> Result<Wanted, PlanError> {
+    let mut planner = Planner {
+        registry: registry.clone(),
+        cache,
+        reverse: ReverseIndex::default(),
+        wanted: Wanted {
+            hash_key: host.hash_key,
+            ticks_per_second: host.ticks_per_second,
+            interfaces: attached(&host.interfaces),
+            ..Wanted::default()
+        },
+    };
+    planner.registry.leave_all();
+    for virtual_server in &config.virtual_servers {
+        planner.add_virtual_server(virtual_server, pool(virtual_server))?;
+    }
+    planner.add_leaving();
+    planner.add_reverse();
+    let Planner { registry: held, cache, wanted, .. } = planner;
+    cache.retain(|index| wanted.virtual_servers.contains_key(&index));
+    *registry = held;
+    Ok(wanted)
+}
+
+fn attached(interfaces: &BTreeMap<u32, Interface>) -> BTreeMap<u32, Interface> {
+    let attached = interfaces.iter().filter(|(_, it)| it.flags & interface::ATTACHED != 0);
+    attached.map(|(index, it)| (*index, *it)).collect()
+}
+
+/// A plan in the making.
+struct Planner<'a> {
+    registry: Registry,
+    cache: &'a mut TableCache,
+    reverse: ReverseIndex,
+    wanted: Wanted,
+}
+
+impl Planner<'_> {
+    fn add_virtual_server(&mut self, config: &model::VirtualServer, pool: Pool) -> Result<(), PlanError> {
+        let name = || config.name.clone();
+        let Some(scheduling) = scheduling(config.scheduler) else {
+            let scheduler = config.scheduler;
+            return Err(PlanError::SchedulerNotAvailable { virtual_server: name(), scheduler });
+        };
+        let Listen::Addresses(listen) = &config.listen else {
+            return Err(PlanError::FirewallMarkNotAvailable { virtual_server: name() });
+        };
+        if config.persistence.is_some() {
+            return Err(PlanError::PersistenceNotAvailable { virtual_server: name() });
+        }
+        let index = self.registry.hold_virtual_server(&config.name, config.on_down)?;
+        for &address in listen {
+            self.wanted.add_service(config.protocol, address, index);
+        }
+        let flags = flags(config);
+        self.wanted.virtual_servers.insert(index, VirtualServer { scheduling: scheduling as u32, flags });
+
+        let members = members(config, pool);
+        let mut backends = Vec::with_capacity(members.len());
+        for (member, takes_new) in members {
+            let weight = if takes_new { seen_weight(config.scheduler, &member) } else { 0 };
+            let real_server = self.registry.hold_real_server(index, member.address)?;
+            let flags = if member.alive { 0 } else { farewell(config.on_down) };
+            self.wanted.real_servers.insert(real_server, entry(index, &member, weight, flags));
+            self.reverse.claim(config.protocol, member.address, listen);
+            backends.push(Backend { index: real_server, address: member.address, weight });
+        }
+        let real_servers = backends.iter().filter(|backend| backend.weight > 0).count();
+        if real_servers > POOL as usize {
+            return Err(PlanError::PoolTooLarge { virtual_server: name(), real_servers });
+        }
+        let input = TableInput { key: self.wanted.hash_key, scheduler: config.scheduler, backends };
+        self.wanted.scheduling.insert(index, self.cache.get(index, input));
+        Ok(())
+    }
+
+    fn add_leaving(&mut self) {
+        for leaving in self.registry.leaving() {
+            let gone =
+                PoolMember { address: leaving.address, weight: 0, alive: false, max_connections: None };
+            let entry = entry(leaving.virtual_server, &gone, 0, farewell(leaving.on_down));
+            self.wanted.real_servers.insert(leaving.index, entry);
+        }
+        self.registry.release_virtual_servers();
+        self.wanted.names = self.registry.names().map(|(index, name)| (index, name.to_owned())).collect();
+    }
+
+    fn add_reverse(&mut self) {
+        for (protocol, real_server, listen) in self.reverse.entries() {
+            self.wanted.add_reverse(protocol, real_server, listen);
+        }
+    }
+}
+
+/// Who is in the pool, and whether it may take new connections: those of the sorry server's neighbours go on, and its own
+/// do when it has been relieved.
+fn members(config: &model::VirtualServer, pool: Pool) -> Vec<(PoolMember, bool)> {
+    let Pool { mut members, sorry } = pool;
+    let Some(address) = config.sorry_server else {
+        return members.into_iter().map(|member| (member, true)).collect();
+    };
+    if sorry {
+        members.retain(|member| member.address != address);
+    }
+    let is_member = members.iter().any(|member| member.address == address);
+    let mut members: Vec<_> = members.into_iter().map(|member| (member, !sorry)).collect();
+    if !is_member {
+        members.push((PoolMember { address, weight: 1, alive: true, max_connections: None }, sorry));
+    }
+    members
+}
+
+/// The weight as the scheduler takes it; 0 for one that takes no new connections.
+fn seen_weight(scheduler: Scheduler, member: &PoolMember) -> u32 {
+    match scheduler {
+        _ if !member.alive => 0,
+        Scheduler::Rr | Scheduler::Lc => member.weight.min(1),
+        _ => member.weight,
+    }
+}
+
+fn entry(virtual_server: u32, member: &PoolMember, weight: u32, flags: u16) -> RealServer {
+    RealServer {
+        address: match member.address {
+            SocketAddr::V4(v4) => [V4::from(*v4.ip()).to_wire(), 0, 0, 0],
+            SocketAddr::V6(v6) => V6::from(*v6.ip()).to_wire(),
+        },
+        port: Port::new(member.address.port()),
+        flags: real_server::PRESENT | flags,
+        weight,
+        virtual_server,
+        max_connections: member.max_connections.unwrap_or(0),
+    }
+}
+
+const fn farewell(on_down: OnDown) -> u16 {
+    match on_down {
+        OnDown::Reset => real_server::RESET,
+        OnDown::Reschedule => real_server::RESCHEDULE,
+        OnDown::Keep => 0,
+    }
+}
+
+const fn flags(config: &model::VirtualServer) -> u32 {
+    let hash = match config.scheduler {
+        Scheduler::Sh | Scheduler::Dh | Scheduler::Mh => 0,
+        _ => virtual_server::HASH_PORT,
+    };
+    hash | match config.without_state {
+        WithoutState::Adopt => virtual_server::ADOPT,
+        WithoutState::Reset => virtual_server::RESET,
+        WithoutState::Drop => 0,
+    }
+}
+
+impl Wanted {
+    fn add_service(&mut self, protocol: Protocol, listen: SocketAddr, virtual_server: u32) {
+        match listen {
+            SocketAddr::V4(v4) => self.v4.listen(key(v4.ip(), v4.port(), protocol), virtual_server),
+            SocketAddr::V6(v6) => self.v6.listen(key(v6.ip(), v6.port(), protocol), virtual_server),
+        }
+    }
+
+    fn add_reverse(&mut self, protocol: Protocol, real_server: SocketAddr, listen: SocketAddr) {
+        match (real_server, listen) {
+            (SocketAddr::V4(real), SocketAddr::V4(vip)) => {
+                let vip = key(vip.ip(), vip.port(), protocol);
+                self.v4.reverse.insert(key(real.ip(), real.port(), protocol), vip);
+            }
+            (SocketAddr::V6(real), SocketAddr::V6(vip)) => {
+                let vip = key(vip.ip(), vip.port(), protocol);
+                self.v6.reverse.insert(key(real.ip(), real.port(), protocol), vip);
+            }
+            // A pool has one family: see `model::RealServer::address`.
+            (SocketAddr::V4(_), SocketAddr::V6(_)) | (SocketAddr::V6(_), SocketAddr::V4(_)) => {}
+        }
+    }
+}
+
+impl<A: Copy + Ord> Family<A> {
+    fn listen(&mut self, key: ServiceKey<A>, virtual_server: u32) {
+        self.vips.insert(VipKey(key.address), 0);
+        self.services.insert(key, virtual_server);
+    }
+}
+
+fn key<I: Copy, A: From<I>>(address: &I, port: u16, protocol: Protocol) -> ServiceKey<A> {
+    let protocol = match protocol {
+        Protocol::Tcp => addr::Protocol::Tcp,
+        Protocol::Udp => addr::Protocol::Udp,
+    };
+    ServiceKey { address: A::from(*address), port: Port::new(port), protocol: protocol as u16 }
+}
