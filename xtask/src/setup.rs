@@ -76,10 +76,10 @@ pub(crate) fn run() -> Result<()> {
             Step::LinkerWithLlvm => {
                 let mut install = cargo_install("0.13.0");
                 install.args(["--no-default-features", "--features=llvm-22"]).env("LLVM_PREFIX", LLVM);
-                step::run("cargo: install bpf-linker with LLVM 22 (about a minute)", install)?;
+                step::run("cargo: install bpf-linker with LLVM 22 (takes minutes)", install)?;
             }
             Step::LinkerWithRustc => {
-                step::run("cargo: install bpf-linker (about a minute)", cargo_install("0.10.3"))?;
+                step::run("cargo: install bpf-linker (takes minutes)", cargo_install("0.10.3"))?;
             }
             Step::Ask(sentence) => asked.push(sentence),
         }
