@@ -4,7 +4,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use lb_common::{counter::Counter, outcome::Outcome, service::Load, tcp::header::{ACK, SYN}};
+use lb_common::{
+    counter::Counter,
+    outcome::Outcome,
+    service::Load,
+    tcp::header::{ACK, SYN},
+};
 use lb_ebpf::{
     desk::Workspace,
     forward::{Verdict, forward},

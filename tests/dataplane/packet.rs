@@ -210,24 +210,24 @@ impl Packet {
 
     fn tcp_checksum(&self, header: &TcpHeader) -> u16 {
         match (self.source.ip(), self.destination.ip()) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => header
-                .calc_checksum_ipv4_raw(source.octets(), destination.octets(), &self.payload)
-                .unwrap(),
-            (IpAddr::V6(source), IpAddr::V6(destination)) => header
-                .calc_checksum_ipv6_raw(source.octets(), destination.octets(), &self.payload)
-                .unwrap(),
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                header.calc_checksum_ipv4_raw(source.octets(), destination.octets(), &self.payload).unwrap()
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                header.calc_checksum_ipv6_raw(source.octets(), destination.octets(), &self.payload).unwrap()
+            }
             _ => unreachable!("one family"),
         }
     }
 
     fn udp_checksum(&self, header: &UdpHeader) -> u16 {
         match (self.source.ip(), self.destination.ip()) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => header
-                .calc_checksum_ipv4_raw(source.octets(), destination.octets(), &self.payload)
-                .unwrap(),
-            (IpAddr::V6(source), IpAddr::V6(destination)) => header
-                .calc_checksum_ipv6_raw(source.octets(), destination.octets(), &self.payload)
-                .unwrap(),
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                header.calc_checksum_ipv4_raw(source.octets(), destination.octets(), &self.payload).unwrap()
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                header.calc_checksum_ipv6_raw(source.octets(), destination.octets(), &self.payload).unwrap()
+            }
             _ => unreachable!("one family"),
         }
     }

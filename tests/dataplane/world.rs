@@ -18,10 +18,12 @@ use crate::packet::Packet;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wire {
     pub(crate) index: u16,
+    #[cfg_attr(not(feature = "root"), expect(dead_code, reason = "of the namespace"))]
     pub(crate) name: &'static str,
     pub(crate) mac: [u8; 6],
     flags: u16,
     /// The balancer's own addresses.
+    #[cfg_attr(not(feature = "root"), expect(dead_code, reason = "of the namespace"))]
     pub(crate) addresses: [&'static str; 2],
 }
 
@@ -61,10 +63,17 @@ pub(crate) const NEIGHBOURS: &[(&str, Wire, [u8; 6])] = &[
 pub(crate) const ROUTER: &str = "198.51.100.2";
 
 /// What is behind [`ROUTER`].
+#[cfg(feature = "root")]
 pub(crate) const ROUTED: &str = "198.18.0.0/28";
 
 /// Largest IP packet on both wires.
 const MTU: u16 = 1500;
+
+/// What clients of IPv4 ask for.
+pub(crate) const VIPS: &[&str] = &[
+    WEB, WEB, DNS, SAME_PORT, ANY_PORT, WEB_AGAIN, ALONE, DNS_AGAIN, UNRESOLVED, EMPTY, UNROUTED, ONE_ARM,
+    WEIGHTED, HASHED, LEAST, LIMITED,
+];
 
 /// A virtual server as described.
 struct Service {
@@ -128,7 +137,12 @@ const SERVICES: &[Service] = &[
     },
     Service { listens: SAME_PORT, pool: &[("10.0.0.13:8080", 1)], ..DEFAULT },
     Service { listens: ANY_PORT, pool: &[("10.0.0.13:0", 1)], ..DEFAULT },
-    Service { listens: WEB_AGAIN, flags: 0, pool: &[("10.0.0.11:8080", 1), ("10.0.0.12:8080", 1)], ..DEFAULT },
+    Service {
+        listens: WEB_AGAIN,
+        flags: 0,
+        pool: &[("10.0.0.11:8080", 1), ("10.0.0.12:8080", 1)],
+        ..DEFAULT
+    },
     Service { listens: ALONE, pool: &[("10.0.0.11:8080", 1)], ..DEFAULT },
     Service { listens: DNS_AGAIN, protocol: Protocol::Udp, pool: &[("10.0.0.11:53", 1)], ..DEFAULT },
     Service { listens: UNRESOLVED, pool: &[("10.0.0.14:8080", 1)], ..DEFAULT },
@@ -166,6 +180,7 @@ const SERVICES: &[Service] = &[
 ];
 
 /// Virtual servers there are.
+#[cfg(feature = "root")]
 pub(crate) const VIRTUAL_SERVERS: u32 = SERVICES.len() as u32;
 
 /// Real servers of each virtual server begin at its index times this.
@@ -220,7 +235,8 @@ pub(crate) fn memory(capacity: usize) -> Memory {
 fn add_service(memory: &mut Memory, index: u32, service: &Service) {
     let scheduling = service.scheduling as u32;
     memory.virtual_servers.insert(index, VirtualServer { scheduling, flags: service.flags });
-    let pool: Vec<(u32, u32)> = (index * STRIDE..).zip(service.pool.iter().map(|(_, weight)| *weight)).collect();
+    let pool: Vec<(u32, u32)> =
+        (index * STRIDE..).zip(service.pool.iter().map(|(_, weight)| *weight)).collect();
     memory.scheduling.insert(index, scheduling_table(&pool));
     let listens = at(service.listens);
     match listens.ip() {

@@ -11,8 +11,8 @@ use lb_common::{
 use crate::lab::{Lab, reply};
 use crate::packet::{tcp, udp};
 use crate::world::{
-    ALONE, ANY_PORT, DNS, DNS_AGAIN, HASHED, LEAST, LIMITED, ONE_ARM, SAME_PORT, WEB, WEB_AGAIN, WEIGHTED, at,
-    scheduling_table,
+    ALONE, ANY_PORT, DNS, DNS_AGAIN, HASHED, LEAST, LIMITED, ONE_ARM, SAME_PORT, WEB, WEB_AGAIN, WEIGHTED,
+    at, scheduling_table,
 };
 
 const CLIENT: &str = "198.51.100.7:40000";
@@ -141,8 +141,9 @@ fn real_servers_and_clients_on_one_wire_work(lab: &mut Lab<'_>) {
 
 fn a_full_real_server_is_passed_over(lab: &mut Lab<'_>) {
     let client = |number| at(&format!("198.51.100.7:{}", 40_000 + number));
-    let servers: Vec<_> =
-        (0..4).map(|number| lab.reaches(&tcp(client(number), at(LIMITED), SYN), Outcome::NewConnection)).collect();
+    let servers: Vec<_> = (0..4)
+        .map(|number| lab.reaches(&tcp(client(number), at(LIMITED), SYN), Outcome::NewConnection))
+        .collect();
     for server in ["10.0.0.11:84", "10.0.0.12:84"] {
         assert_eq!(servers.iter().filter(|chosen| **chosen == at(server)).count(), 2);
     }

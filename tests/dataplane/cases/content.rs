@@ -71,7 +71,10 @@ fn ip_options_are_kept(lab: &mut Lab<'_>) {
     let syn = Packet { options: option(4), ..tcp(at(CLIENT), at(WEB), SYN) };
     let server = lab.reaches(&syn, Outcome::NewConnection);
     lab.answers(&Packet { options: option(40), ..tcp(server, at(CLIENT), SYN | ACK) }, WEB);
-    lab.reaches(&Packet { options: option(40), ..udp(at(CLIENT), at(DNS)).with(b"query") }, Outcome::NewConnection);
+    lab.reaches(
+        &Packet { options: option(40), ..udp(at(CLIENT), at(DNS)).with(b"query") },
+        Outcome::NewConnection,
+    );
 }
 
 fn tcp_options_are_kept(lab: &mut Lab<'_>) {
@@ -165,11 +168,9 @@ fn a_checksum_left_to_hardware_stays_so_on_its_way_to_the_kernel(lab: &mut Lab<'
 
 fn a_port_is_kept_or_rewritten_as_the_real_server_says(lab: &mut Lab<'_>) {
     let any_port = std::net::SocketAddr::new(at(ANY_PORT).ip(), 4711);
-    for (vip, server) in [
-        (any_port, "10.0.0.13:4711"),
-        (at(SAME_PORT), "10.0.0.13:8080"),
-        (at(UNROUTED), "172.16.0.9:8080"),
-    ] {
+    for (vip, server) in
+        [(any_port, "10.0.0.13:4711"), (at(SAME_PORT), "10.0.0.13:8080"), (at(UNROUTED), "172.16.0.9:8080")]
+    {
         let syn = tcp(at(CLIENT), vip, SYN);
         let bytes = lab.send(&syn).bytes;
         assert_eq!(crate::read::read(&bytes).unwrap().destination, at(server));

@@ -130,7 +130,8 @@ fn a_connection_that_lost_an_entry_to_eviction_recovers(lab: &mut Lab<'_>) {
     }
 }
 
-const IMPOSSIBLE: [u8; 7] = [0, SYN | FIN, SYN | RST, FIN | RST, SYN | FIN | ACK, SYN | FIN | RST | ACK, 0xff];
+const IMPOSSIBLE: [u8; 7] =
+    [0, SYN | FIN, SYN | RST, FIN | RST, SYN | FIN | ACK, SYN | FIN | RST | ACK, 0xff];
 
 fn impossible_flags_are_dropped(lab: &mut Lab<'_>) {
     for flags in IMPOSSIBLE {

@@ -66,17 +66,20 @@ fn a_connection_of_ipv6_works_as_one_of_ipv4(lab: &mut Lab<'_>) {
 fn data_reach_the_same_real_server_and_come_back(lab: &mut Lab<'_>) {
     let server = lab.establishes(at(CLIENT), WEB);
     let length = |packet: &Packet| 40 + packet.payload.len() as u64;
-    let before = lab.memory.traffic.values().fold([0; 2], |sum, [to, from]| [sum[0] + to.bytes, sum[1] + from.bytes]);
+    let before =
+        lab.memory.traffic.values().fold([0; 2], |sum, [to, from]| [sum[0] + to.bytes, sum[1] + from.bytes]);
     let mut sent = [0; 2];
     for round in 0..100u32 {
-        let request =
-            tcp(at(CLIENT), at(WEB), ACK).numbered(1001 + round, 5001).with(&vec![round as u8; round as usize]);
+        let request = tcp(at(CLIENT), at(WEB), ACK)
+            .numbered(1001 + round, 5001)
+            .with(&vec![round as u8; round as usize]);
         assert_eq!(lab.reaches(&request, Outcome::Forwarded), server);
         let answer = reply(server, &request).with(&vec![0xa5; 14 * round as usize]);
         lab.answers(&answer, WEB);
         sent = [sent[0] + length(&request), sent[1] + length(&answer)];
     }
-    let after = lab.memory.traffic.values().fold([0; 2], |sum, [to, from]| [sum[0] + to.bytes, sum[1] + from.bytes]);
+    let after =
+        lab.memory.traffic.values().fold([0; 2], |sum, [to, from]| [sum[0] + to.bytes, sum[1] + from.bytes]);
     assert_eq!(after, [before[0] + sent[0], before[1] + sent[1]]);
     assert_eq!(lab.entries(), [0, 2, 0]);
 }
