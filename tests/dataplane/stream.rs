@@ -152,7 +152,7 @@ fn varied(dice: &mut Dice, mut packet: Packet) -> Packet {
         5 if packet.source.is_ipv4() => packet.options = vec![1; 4 * (1 + dice.below(10))],
         5 => {
             packet.extensions =
-                vec![(dice.of(&[0, 43, 60]), vec![1; 6 + 8 * dice.below(3)]); 1 + dice.below(5)]
+                vec![(dice.of(&[0, 43, 60]), vec![1; 6 + 8 * dice.below(3)]); 1 + dice.below(5)];
         }
         6 => packet.trailer = vec![0xee; 1 + dice.below(20)],
         7 => packet.traffic_class = dice.below(256) as u8,

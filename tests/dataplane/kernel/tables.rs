@@ -1,6 +1,7 @@
 //! The kernel's maps, written from the host's tables and compared with them.
 
 use std::borrow::Borrow;
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap as Collection, HashSet};
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -32,10 +33,8 @@ pub(super) fn configure(ebpf: &mut Ebpf, memory: &Memory) {
     elements(ebpf, map::VIRTUAL_SERVERS, copies(&memory.virtual_servers));
     elements(ebpf, map::REAL_SERVERS, copies(&memory.real_servers));
     elements(ebpf, map::LOADS, copies(&memory.loads));
-    let positions = memory
-        .virtual_servers
-        .keys()
-        .map(|index| (*index, memory.cursors.get(index).map_or(0, |position| position.get())));
+    let positions =
+        memory.virtual_servers.keys().map(|index| (*index, memory.cursors.get(index).map_or(0, Cell::get)));
     elements(ebpf, map::CURSORS, positions);
     replace(ebpf, map::VIPS_V4, &vips(&memory.v4));
     replace(ebpf, map::VIPS_V6, &vips(&memory.v6));
