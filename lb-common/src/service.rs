@@ -149,8 +149,8 @@ const _: () = assert!(size_of::<Interface>() == 6 + 2 + 2 + 2);
 pub mod interface {
     /// The program is attached here and may send here.
     pub const ATTACHED: u16 = 1;
-    /// Its peers are on this host and may leave checksums to the receiver (veth, tap, virtio).
-    pub const PARTIAL_CHECKSUMS: u16 = 1 << 1;
+    /// Its peers are on this host (veth, tap, virtio): they may leave checksums to the receiver.
+    pub const VIRTUAL: u16 = 1 << 1;
 }
 
 /// What holds for every packet.

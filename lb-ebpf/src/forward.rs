@@ -90,7 +90,7 @@ pub fn forward<P: Packet, T: Tables<V4> + Tables<V6>>(
     if interface.mac.0 != ethernet.destination {
         return Outcome::ForeignMac.into();
     }
-    let ingress = Ingress { interface: index, partial: interface.flags & interface::PARTIAL_CHECKSUMS != 0 };
+    let ingress = Ingress { interface: index, partial: interface.flags & interface::VIRTUAL != 0 };
     if version == ether_type::IPV4 {
         network(packet, tables, ingress, &mut workspace.v4)
     } else {

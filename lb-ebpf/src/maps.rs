@@ -17,7 +17,7 @@ use lb_common::{
     counter::Counter,
     limits::{ATTACHED_INTERFACES, INTERFACES as INTERFACE_LIMIT, NAME, OUTCOME_ROW},
     outcome::Outcome,
-    service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer},
+    service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer, interface},
 };
 use lb_ebpf::{
     desk::Workspace,
@@ -113,6 +113,13 @@ impl<'a> Maps<'a> {
     #[inline(always)]
     pub fn new(context: &'a XdpContext) -> Self {
         Self { context }
+    }
+
+    /// Whether a frame may leave through the interface it came from by XDP_TX. On veth such a frame is lost unless its peer
+    /// runs a program too; a redirect to the same interface is not.
+    #[inline(always)]
+    pub fn may_transmit(&self, interface: u32) -> bool {
+        self.interface(interface).is_some_and(|interface| interface.flags & interface::VIRTUAL == 0)
     }
 
     /// Counts the end of a packet.

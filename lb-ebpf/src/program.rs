@@ -31,7 +31,7 @@ pub fn xlb(context: XdpContext) -> u32 {
     match verdict.outcome.disposition() {
         Disposition::Pass | Disposition::Kernel => XDP_PASS,
         Disposition::Drop => XDP_DROP,
-        Disposition::Send if u32::from(verdict.interface) == arrived => XDP_TX,
+        Disposition::Send if u32::from(verdict.interface) == arrived && maps.may_transmit(arrived) => XDP_TX,
         // SAFETY: a helper without pointers; it answers XDP_ABORTED for an interface that is gone.
         Disposition::Send => unsafe { bpf_redirect(u32::from(verdict.interface), 0) as u32 },
     }

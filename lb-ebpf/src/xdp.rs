@@ -87,14 +87,11 @@ impl Packet for Frame<'_> {
             if size == 0 || size > CHUNK {
                 return None;
             }
-            // SAFETY: `scratch` points to CHUNK bytes of this CPU's own, `size` is at most that; the helpers check the
-            // rest themselves. Zeroing pads the last chunk to the multiple of 4 that `bpf_csum_diff` wants.
+            // SAFETY: `scratch` points to a chunk and a word of this CPU's own, `size` is at most a chunk; the helpers check
+            // the rest themselves. The last word is zero before its first bytes are overwritten: that pads the chunk to the
+            // multiple of 4 that `bpf_csum_diff` wants.
             unsafe {
-                if size < CHUNK {
-                    for word in (*scratch).iter_mut() {
-                        core::ptr::write_volatile(word, 0);
-                    }
-                }
+                scratch.cast::<u32>().add(size / 4).write(0);
                 let context = self.context.as_ptr().cast();
                 if bpf_xdp_load_bytes(context, (offset + done) as u32, scratch.cast(), size as u32) != 0 {
                     return None;

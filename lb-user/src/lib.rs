@@ -6,5 +6,5 @@ pub mod control;
 pub mod daemon;
 pub mod dataplane;
 pub mod health;
-pub mod pool;
 pub mod plan;
+pub mod pool;

@@ -1,0 +1,61 @@
+//! A network namespace with the interfaces, routes and neighbours of the world. It belongs to one thread and goes with it.
+
+use std::io::Write;
+use std::panic::resume_unwind;
+use std::process::{Command, Stdio};
+use std::thread;
+
+use nix::sched::{CloneFlags, unshare};
+
+use crate::world::{INSIDE, NEIGHBOURS, OUTSIDE, ROUTED, ROUTER};
+
+/// Runs `test` in such a namespace, on a thread of its own.
+pub(crate) fn with_the_world(test: impl FnOnce() + Send + 'static) {
+    let thread = thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        for forwarding in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+            std::fs::write(format!("/proc/sys/net/{forwarding}"), "1").unwrap();
+        }
+        ip(&describe());
+        test();
+    });
+    if let Err(panic) = thread.join() {
+        resume_unwind(panic);
+    }
+}
+
+/// The commands for `ip -batch`.
+fn describe() -> String {
+    let mac = |bytes: [u8; 6]| bytes.map(|byte| format!("{byte:02x}")).join(":");
+    let mut commands = vec!["link set lo up".to_owned()];
+    for wire in [OUTSIDE, INSIDE] {
+        let (name, index, address) = (wire.name, wire.index, mac(wire.mac));
+        commands.push(format!(
+            "link add name {name} index {index} address {address} type veth peer name {name}-far"
+        ));
+        for end in [name.to_owned(), format!("{name}-far")] {
+            // Without link-local addresses there are no routes but those below.
+            commands.push(format!("link set {end} addrgenmode none"));
+            commands.push(format!("link set {end} up"));
+        }
+        for address in wire.addresses {
+            let nodad = if address.contains(':') { "nodad" } else { "" };
+            commands.push(format!("address add {address} dev {name} {nodad}"));
+        }
+    }
+    for (address, wire, link) in NEIGHBOURS {
+        commands.push(format!(
+            "neighbour replace {address} lladdr {} dev {} nud permanent",
+            mac(*link),
+            wire.name
+        ));
+    }
+    commands.push(format!("route add {ROUTED} via {ROUTER}"));
+    commands.join("\n")
+}
+
+fn ip(commands: &str) {
+    let mut child = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(commands.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success(), "ip -batch:\n{commands}");
+}

@@ -1,0 +1,16 @@
+//! The data plane, judged packet by packet: cases, agreement of the kernel with the host, arbitrary input.
+//!
+//! What comes out is compared with frames that etherparse makes and reads; nothing here knows how the data plane does it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails where it stands")]
+
+mod cases;
+mod fuzz;
+#[cfg(feature = "root")]
+mod kernel;
+mod lab;
+mod packet;
+#[cfg(feature = "root")]
+mod parity;
+mod read;
+mod stream;
+mod world;

@@ -1,0 +1,318 @@
+//! The small world of the cases: two interfaces, neighbours, virtual servers; as tables, and as a network namespace.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use lb_common::{
+    addr::{Mac, Port, Protocol, V4, V6},
+    connection::NextHop,
+    service::{
+        Interface, Load, RealServer, Scheduling, ServiceKey, Settings, VirtualServer, interface, real_server,
+        virtual_server,
+    },
+};
+use lb_ebpf::memory::{Family, Memory, OfFamily};
+
+use crate::packet::Packet;
+
+/// An interface of the balancer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wire {
+    pub(crate) index: u16,
+    #[cfg_attr(not(feature = "root"), expect(dead_code, reason = "of the namespace"))]
+    pub(crate) name: &'static str,
+    pub(crate) mac: [u8; 6],
+    flags: u16,
+    /// The balancer's own addresses.
+    #[cfg_attr(not(feature = "root"), expect(dead_code, reason = "of the namespace"))]
+    pub(crate) addresses: [&'static str; 2],
+}
+
+/// Where clients are.
+pub(crate) const OUTSIDE: Wire = Wire {
+    index: 10,
+    name: "outside",
+    mac: [2, 0, 0, 0, 1, 1],
+    flags: interface::ATTACHED,
+    addresses: ["198.51.100.1/28", "2001:db8:1::1/124"],
+};
+
+/// Where real servers are, some of them on this host.
+pub(crate) const INSIDE: Wire = Wire {
+    index: 20,
+    name: "inside",
+    mac: [2, 0, 0, 0, 2, 1],
+    flags: interface::ATTACHED | interface::VIRTUAL,
+    addresses: ["10.0.0.1/27", "2001:db8:2::1/124"],
+};
+
+/// Neighbours whose link addresses are known. The others of their networks are not.
+pub(crate) const NEIGHBOURS: &[(&str, Wire, [u8; 6])] = &[
+    (ROUTER, OUTSIDE, [2, 0, 0, 1, 0, 2]),
+    ("198.51.100.7", OUTSIDE, [2, 0, 0, 1, 0, 7]),
+    ("198.51.100.8", OUTSIDE, [2, 0, 0, 1, 0, 8]),
+    ("198.51.100.13", OUTSIDE, [2, 0, 0, 1, 0, 13]),
+    ("2001:db8:1::7", OUTSIDE, [2, 0, 0, 1, 6, 7]),
+    ("10.0.0.11", INSIDE, [2, 0, 0, 2, 0, 11]),
+    ("10.0.0.12", INSIDE, [2, 0, 0, 2, 0, 12]),
+    ("10.0.0.13", INSIDE, [2, 0, 0, 2, 0, 13]),
+    ("2001:db8:2::b", INSIDE, [2, 0, 0, 2, 6, 11]),
+    ("2001:db8:2::c", INSIDE, [2, 0, 0, 2, 6, 12]),
+];
+
+/// Clients farther away are behind it: see [`ROUTED`].
+pub(crate) const ROUTER: &str = "198.51.100.2";
+
+/// What is behind [`ROUTER`].
+#[cfg(feature = "root")]
+pub(crate) const ROUTED: &str = "198.18.0.0/28";
+
+/// Largest IP packet on both wires.
+const MTU: u16 = 1500;
+
+/// What clients of IPv4 ask for.
+pub(crate) const VIPS: &[&str] = &[
+    WEB, WEB, DNS, SAME_PORT, ANY_PORT, WEB_AGAIN, ALONE, DNS_AGAIN, UNRESOLVED, EMPTY, UNROUTED, ONE_ARM,
+    WEIGHTED, HASHED, LEAST, LIMITED,
+];
+
+/// A virtual server as described.
+struct Service {
+    listens: &'static str,
+    protocol: Protocol,
+    scheduling: Scheduling,
+    flags: u32,
+    /// Address and port of each real server, and its weight.
+    pool: &'static [(&'static str, u32)],
+    /// Connection limit of each real server.
+    limit: u32,
+}
+
+const DEFAULT: Service = Service {
+    listens: "",
+    protocol: Protocol::Tcp,
+    scheduling: Scheduling::Sequence,
+    flags: virtual_server::ADOPT,
+    pool: &[],
+    limit: 0,
+};
+
+pub(crate) const WEB: &str = "192.0.2.10:80";
+pub(crate) const DNS: &str = "192.0.2.10:53";
+pub(crate) const SAME_PORT: &str = "192.0.2.10:8080";
+/// On every port of the VIP that has no service of its own.
+pub(crate) const ANY_PORT: &str = "192.0.2.10:0";
+/// Another VIP in front of the real servers of [`WEB`]; does not adopt.
+pub(crate) const WEB_AGAIN: &str = "192.0.2.20:80";
+/// In front of one of them only.
+pub(crate) const ALONE: &str = "192.0.2.20:81";
+/// Another VIP in front of one of the real servers of [`DNS`].
+pub(crate) const DNS_AGAIN: &str = "192.0.2.20:53";
+/// Its real server's neighbour is not known.
+pub(crate) const UNRESOLVED: &str = "192.0.2.30:80";
+/// Has no real server.
+pub(crate) const EMPTY: &str = "192.0.2.30:81";
+/// There is no route to its real server.
+pub(crate) const UNROUTED: &str = "192.0.2.30:82";
+/// Its real server is where clients are.
+pub(crate) const ONE_ARM: &str = "192.0.2.40:80";
+/// Weights 3 and 1, in turn.
+pub(crate) const WEIGHTED: &str = "192.0.2.50:80";
+/// Weights 3 and 1, by the client's address and port.
+pub(crate) const HASHED: &str = "192.0.2.50:81";
+/// Weights 3 and 1, by load.
+pub(crate) const LEAST: &str = "192.0.2.50:82";
+/// Each real server takes two connections.
+pub(crate) const LIMITED: &str = "192.0.2.50:83";
+pub(crate) const WEB_V6: &str = "[2001:db8::10]:80";
+pub(crate) const DNS_V6: &str = "[2001:db8::10]:53";
+
+/// Virtual servers by index. Each has real servers of its own even where they are the same machine.
+const SERVICES: &[Service] = &[
+    Service { listens: WEB, pool: &[("10.0.0.11:8080", 1), ("10.0.0.12:8080", 1)], ..DEFAULT },
+    Service {
+        listens: DNS,
+        protocol: Protocol::Udp,
+        pool: &[("10.0.0.11:53", 1), ("10.0.0.12:5353", 1)],
+        ..DEFAULT
+    },
+    Service { listens: SAME_PORT, pool: &[("10.0.0.13:8080", 1)], ..DEFAULT },
+    Service { listens: ANY_PORT, pool: &[("10.0.0.13:0", 1)], ..DEFAULT },
+    Service {
+        listens: WEB_AGAIN,
+        flags: 0,
+        pool: &[("10.0.0.11:8080", 1), ("10.0.0.12:8080", 1)],
+        ..DEFAULT
+    },
+    Service { listens: ALONE, pool: &[("10.0.0.11:8080", 1)], ..DEFAULT },
+    Service { listens: DNS_AGAIN, protocol: Protocol::Udp, pool: &[("10.0.0.11:53", 1)], ..DEFAULT },
+    Service { listens: UNRESOLVED, pool: &[("10.0.0.14:8080", 1)], ..DEFAULT },
+    Service { listens: EMPTY, ..DEFAULT },
+    Service { listens: UNROUTED, pool: &[("172.16.0.9:8080", 1)], ..DEFAULT },
+    Service { listens: ONE_ARM, pool: &[("198.51.100.13:8080", 1)], ..DEFAULT },
+    Service { listens: WEIGHTED, pool: &[("10.0.0.11:81", 3), ("10.0.0.12:81", 1)], ..DEFAULT },
+    Service {
+        listens: HASHED,
+        scheduling: Scheduling::SourceHash,
+        flags: virtual_server::ADOPT | virtual_server::HASH_PORT,
+        pool: &[("10.0.0.11:82", 3), ("10.0.0.12:82", 1)],
+        ..DEFAULT
+    },
+    Service {
+        listens: LEAST,
+        scheduling: Scheduling::LeastConnection,
+        pool: &[("10.0.0.11:83", 3), ("10.0.0.12:83", 1)],
+        ..DEFAULT
+    },
+    Service {
+        listens: LIMITED,
+        scheduling: Scheduling::LeastConnection,
+        pool: &[("10.0.0.11:84", 1), ("10.0.0.12:84", 1)],
+        limit: 2,
+        ..DEFAULT
+    },
+    Service {
+        listens: WEB_V6,
+        scheduling: Scheduling::LeastConnection,
+        pool: &[("[2001:db8:2::b]:8080", 1), ("[2001:db8:2::c]:8080", 1)],
+        ..DEFAULT
+    },
+    Service { listens: DNS_V6, protocol: Protocol::Udp, pool: &[("[2001:db8:2::b]:5353", 1)], ..DEFAULT },
+];
+
+/// Virtual servers there are.
+#[cfg(feature = "root")]
+pub(crate) const VIRTUAL_SERVERS: u32 = SERVICES.len() as u32;
+
+/// Real servers of each virtual server begin at its index times this.
+pub(crate) const STRIDE: u32 = 2;
+
+/// An address and port from text.
+pub(crate) fn at(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// The frame of a packet that arrives: from its neighbour to the balancer, unless it says otherwise.
+pub(crate) fn arriving(packet: &Packet) -> (Wire, Packet) {
+    let (wire, neighbour) = way_to(packet.source.ip());
+    let mut packet = packet.clone();
+    if packet.link_destination == [0; 6] {
+        (packet.link_source, packet.link_destination) = (neighbour, wire.mac);
+    }
+    (wire, packet)
+}
+
+/// The frame of a packet that the balancer sends: to its neighbour, one hop on.
+pub(crate) fn leaving(packet: &Packet) -> Packet {
+    let (wire, neighbour) = way_to(packet.destination.ip());
+    Packet { link_source: wire.mac, link_destination: neighbour, hops: packet.hops - 1, ..packet.clone() }
+}
+
+/// The wire and the link address by which an address is reached. Everything unknown is behind the router.
+fn way_to(address: IpAddr) -> (Wire, [u8; 6]) {
+    let known = NEIGHBOURS.iter().find(|(known, ..)| known.parse() == Ok(address));
+    let router = (NEIGHBOURS[0].1, NEIGHBOURS[0].2);
+    known.map_or(router, |(_, wire, mac)| (*wire, *mac))
+}
+
+/// The tables of this world; established connections take `capacity` entries.
+pub(crate) fn memory(capacity: usize) -> Memory {
+    let mut memory = Memory {
+        settings: Some(Settings { hash_key: [7, 11], generation: 1, ticks_per_second: 250 }),
+        capacity: Some(capacity),
+        ..Memory::default()
+    };
+    for (slot, wire) in (1..).zip([OUTSIDE, INSIDE]) {
+        let described = Interface { mac: wire.mac.into(), flags: wire.flags, mtu: MTU, slot };
+        memory.interfaces.insert(wire.index.into(), described);
+    }
+    for (index, service) in (0..).zip(SERVICES) {
+        add_service(&mut memory, index, service);
+    }
+    add_routes(&mut memory);
+    memory
+}
+
+fn add_service(memory: &mut Memory, index: u32, service: &Service) {
+    let scheduling = service.scheduling as u32;
+    memory.virtual_servers.insert(index, VirtualServer { scheduling, flags: service.flags });
+    let pool: Vec<(u32, u32)> =
+        (index * STRIDE..).zip(service.pool.iter().map(|(_, weight)| *weight)).collect();
+    memory.scheduling.insert(index, scheduling_table(&pool));
+    let listens = at(service.listens);
+    match listens.ip() {
+        IpAddr::V4(vip) => listen(&mut memory.v4, vip.into(), listens.port(), service.protocol, index),
+        IpAddr::V6(vip) => listen(&mut memory.v6, vip.into(), listens.port(), service.protocol, index),
+    }
+    for ((real, _), (address, weight)) in pool.iter().zip(service.pool) {
+        let address = at(address);
+        let words = match address.ip() {
+            IpAddr::V4(ip) => [V4::from(ip).to_wire(), 0, 0, 0],
+            IpAddr::V6(ip) => V6::from(ip).to_wire(),
+        };
+        let server = RealServer {
+            address: words,
+            port: Port::new(address.port()),
+            flags: real_server::PRESENT,
+            weight: *weight,
+            virtual_server: index,
+            max_connections: service.limit,
+        };
+        memory.real_servers.insert(*real, server);
+        memory.loads.insert(*real, Load::default());
+    }
+}
+
+fn listen<A: OfFamily>(family: &mut Family<A>, vip: A, port: u16, protocol: Protocol, index: u32) {
+    if !family.vips.contains(&vip) {
+        family.vips.push(vip);
+    }
+    let key = ServiceKey { address: vip, port: Port::new(port), protocol: protocol as u16 };
+    family.services.insert(key, index);
+}
+
+/// A table in which every real server has slots in proportion to its weight.
+pub(crate) fn scheduling_table(pool: &[(u32, u32)]) -> Vec<u32> {
+    let by_weight: Vec<u32> =
+        pool.iter().flat_map(|(real, weight)| std::iter::repeat_n(*real, *weight as usize)).collect();
+    let maglev: Vec<u32> = by_weight.iter().copied().cycle().take(by_weight.len() * 61).collect();
+    let head = [maglev.len() as u32, by_weight.len() as u32, pool.len() as u32, 0];
+    let mut table = head.to_vec();
+    table.extend(maglev);
+    table.extend(by_weight);
+    table.extend(pool.iter().map(|(real, _)| real));
+    table
+}
+
+fn add_routes(memory: &mut Memory) {
+    for host in 2..15 {
+        memory.v4.unresolved.push(Ipv4Addr::new(198, 51, 100, host).into());
+        memory.v6.unresolved.push(v6(1, host));
+        memory.v6.unresolved.push(v6(2, host));
+    }
+    memory.v6.unresolved.extend([v6(1, 15), v6(2, 15)]);
+    memory.v4.unresolved.extend((2..31).map(|host| V4::from(Ipv4Addr::new(10, 0, 0, host))));
+    for (address, wire, mac) in NEIGHBOURS {
+        match address.parse().unwrap() {
+            IpAddr::V4(ip) => drop(memory.v4.routes.insert(ip.into(), next_hop(*wire, *mac))),
+            IpAddr::V6(ip) => drop(memory.v6.routes.insert(ip.into(), next_hop(*wire, *mac))),
+        }
+    }
+    let (wire, router) = way_to(ROUTER.parse().unwrap());
+    for host in 0..16 {
+        memory.v4.routes.insert(Ipv4Addr::new(198, 18, 0, host).into(), next_hop(wire, router));
+    }
+}
+
+fn v6(network: u16, host: u8) -> V6 {
+    Ipv6Addr::new(0x2001, 0xdb8, network, 0, 0, 0, 0, host.into()).into()
+}
+
+fn next_hop(wire: Wire, neighbour: [u8; 6]) -> NextHop {
+    NextHop {
+        destination: Mac::from(neighbour),
+        source: wire.mac.into(),
+        interface: wire.index,
+        vlan: 0,
+        mtu: MTU,
+    }
+}
