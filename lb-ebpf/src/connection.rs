@@ -13,7 +13,7 @@ use lb_common::{
 
 use crate::{
     checksum,
-    forward::Arrival,
+    parse::Arrival,
     tables::{Refused, Route, Tables},
 };
 

@@ -2,14 +2,18 @@
 //! lies in a map of its own, one for each CPU.
 
 use lb_common::{
-    addr::{Address, Port, V4, V6},
+    addr::{Address, Port, Protocol, V4, V6},
     connection::{Connection, ConnectionKey, HalfOpen, NextHop},
 };
+
+use crate::parse::{Arrival, Datagram};
 
 /// A place for the entries of one packet. Whatever is read from it was written for the same packet before.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Desk<A> {
+    /// The packet.
+    pub arrival: Arrival<A>,
     /// The packet's direction.
     pub entry: Connection<A>,
     /// The opposite direction.
@@ -53,5 +57,17 @@ fn empty<A: Address>(address: A) -> Desk<A> {
         last_seen: 0,
         real_server: 0,
     };
-    Desk { entry, other: HalfOpen { connection: entry, server_sequence: 0 }, other_key: key, key }
+    let datagram = Datagram {
+        key,
+        protocol: Protocol::Tcp,
+        flags: 0,
+        network: 0,
+        transport: 0,
+        length: 0,
+        ttl: 0,
+        checksum: 0,
+    };
+    let arrival =
+        Arrival { datagram, interface: 0, partial: false, generation: 0, ticks_per_second: 0, now: 0 };
+    Desk { arrival, entry, other: HalfOpen { connection: entry, server_sequence: 0 }, other_key: key, key }
 }

@@ -1,12 +1,15 @@
-//! The decision: what becomes of a packet. Here is the short way of a packet whose connection is known; the longer ways
-//! are in `review`, `unproven`, `open` and `stateless`.
+//! The decision: what becomes of a packet.
+//!
+//! Two steps. [`known`] is the short way of a packet whose connection is known and goes on as before, and of a packet that
+//! is none of our business at first sight. Everything else is put on the desk, and [`longer`] decides about it. The kernel
+//! verifies the two apart from each other.
 
 use lb_common::{
-    addr::{Protocol, V4, V6},
+    addr::{V4, V6},
     connection::{Connection, flags},
-    outcome::Outcome,
-    service::interface,
-    tcp::header::{FIN, RST, SYN},
+    outcome::{Disposition, Outcome},
+    service::{Interface, interface},
+    tcp::header::{ACK, FIN, RST, SYN},
 };
 
 use crate::{
@@ -16,124 +19,124 @@ use crate::{
     ip::{Ip, Network},
     open,
     packet::Packet,
-    parse::{Datagram, Unreadable, datagram},
+    parse::{Arrival, Unreadable, datagram},
     review,
     rewrite::{self, Exit, Translation},
     stateless,
     tables::Tables,
     unproven,
+    verdict::Verdict,
 };
 
-/// How a packet ends, and through which interface if it is sent.
-// `repr(C)`: the outcome comes first, so that the tag of `Option<Verdict>` does. The kernel's BTF has no enums that carry
-// data, and refuses what they are described as when the tag lies anywhere else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct Verdict {
-    /// The end.
-    pub outcome: Outcome,
-    /// Index of the egress interface; 0 unless the packet is sent.
-    pub interface: u16,
-}
-
-impl From<Outcome> for Verdict {
-    #[inline(always)]
-    fn from(outcome: Outcome) -> Self {
-        Self { outcome, interface: 0 }
-    }
-}
-
-/// A TCP segment or UDP datagram and the circumstances of its arrival.
-#[derive(Clone, Copy, Debug)]
-pub struct Arrival<A> {
-    /// What arrived.
-    pub datagram: Datagram<A>,
-    /// Index of the interface it arrived on.
-    pub interface: u32,
-    /// Senders there may leave checksums to their hardware.
-    pub partial: bool,
-    /// [`lb_common::service::Settings::generation`].
-    pub generation: u32,
-    /// [`lb_common::service::Settings::ticks_per_second`].
-    pub ticks_per_second: u32,
-    /// [`crate::tables::Common::now`].
-    pub now: u32,
-}
-
-/// What holds for a frame before its IP header is read.
-#[derive(Clone, Copy, Debug)]
-struct Ingress {
-    interface: u32,
-    partial: bool,
+/// What the short way found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The packet has ended.
+    Ended(Verdict),
+    /// It is on the IPv4 desk.
+    Longer4,
+    /// It is on the IPv6 desk.
+    Longer6,
 }
 
 /// Length of the Ethernet header: where IP begins.
 const NETWORK: usize = size_of::<Ethernet>();
 
 /// Decides what becomes of `packet` and translates it.
-#[inline(always)]
 pub fn forward<P: Packet, T: Tables<V4> + Tables<V6>>(
     packet: &mut P,
     tables: &mut T,
     workspace: &mut Workspace,
 ) -> Verdict {
-    let Some(ethernet) = packet.get::<Ethernet>(0) else { return Outcome::NotIp.into() };
-    let version = ethernet.ether_type.get();
-    if version != ether_type::IPV4 && version != ether_type::IPV6 {
-        return Outcome::NotIp.into();
-    }
-    let index = packet.interface();
-    let Some(interface) = tables.interface(index) else { return Outcome::UnattachedInterface.into() };
-    if interface.flags & interface::ATTACHED == 0 {
-        return Outcome::UnattachedInterface.into();
-    }
-    if interface.mac.0 != ethernet.destination {
-        return Outcome::ForeignMac.into();
-    }
-    let ingress = Ingress { interface: index, partial: interface.flags & interface::VIRTUAL != 0 };
-    if version == ether_type::IPV4 {
-        network(packet, tables, ingress, &mut workspace.v4)
-    } else {
-        network(packet, tables, ingress, &mut workspace.v6)
+    match known(packet, tables, workspace) {
+        Step::Ended(verdict) => verdict,
+        Step::Longer4 => longer(packet, tables, &mut workspace.v4),
+        Step::Longer6 => longer(packet, tables, &mut workspace.v6),
     }
 }
 
+/// The short way.
 #[inline(always)]
-fn network<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
+pub fn known<P: Packet, T: Tables<V4> + Tables<V6>>(
     packet: &mut P,
     tables: &mut T,
-    ingress: Ingress,
+    workspace: &mut Workspace,
+) -> Step {
+    let Some(ethernet) = packet.get::<Ethernet>(0) else { return Step::Ended(Outcome::NotIp.into()) };
+    let version = ethernet.ether_type.get();
+    if version != ether_type::IPV4 && version != ether_type::IPV6 {
+        return Step::Ended(Outcome::NotIp.into());
+    }
+    let interface = match tables.interface(packet.interface()) {
+        Some(interface) if interface.flags & interface::ATTACHED != 0 => interface,
+        _ => return Step::Ended(Outcome::UnattachedInterface.into()),
+    };
+    if interface.mac.0 != ethernet.destination {
+        return Step::Ended(Outcome::ForeignMac.into());
+    }
+    let partial = is_partial(interface);
+    if version == ether_type::IPV4 {
+        network(packet, tables, &mut workspace.v4, partial).map_or(Step::Longer4, Step::Ended)
+    } else {
+        network(packet, tables, &mut workspace.v6, partial).map_or(Step::Longer6, Step::Ended)
+    }
+}
+
+/// Senders on this interface may leave checksums to their hardware, which then is this host.
+#[inline(always)]
+const fn is_partial(interface: &Interface) -> bool {
+    interface.flags & interface::VIRTUAL != 0
+}
+
+/// The short way from the IP header on; `None` when the packet is on the desk. Not inlined, so that the longer way, called
+/// when this has returned, has all of the stack.
+#[inline(never)]
+fn network<A: Ip, P: Packet, T: Tables<A>>(
+    packet: &mut P,
+    tables: &mut T,
     desk: &mut Desk<A>,
-) -> Verdict {
-    let Some(network) = A::read(packet, NETWORK) else { return Outcome::MalformedForeign.into() };
+    partial: bool,
+) -> Option<Verdict> {
+    let Some(network) = A::read(packet, NETWORK) else { return Some(Outcome::MalformedForeign.into()) };
     if !network.sound {
-        return ours_or(tables, &network, Outcome::MalformedIp, Outcome::MalformedForeign);
+        return Some(ours_or(tables, &network, Outcome::MalformedIp, Outcome::MalformedForeign));
     }
     if network.fragment {
-        return ours_or(tables, &network, Outcome::FragmentUnknown, Outcome::Fragment);
+        return Some(ours_or(tables, &network, Outcome::FragmentUnknown, Outcome::Fragment));
     }
     let datagram = match datagram(packet, NETWORK, &network) {
         Ok(datagram) => datagram,
         Err(Unreadable::Malformed) => {
-            return ours_or(tables, &network, Outcome::MalformedTransport, Outcome::MalformedForeign);
+            return Some(ours_or(tables, &network, Outcome::MalformedTransport, Outcome::MalformedForeign));
         }
         Err(Unreadable::Protocol) => {
-            return match network.protocol {
+            return Some(match network.protocol {
                 protocol::ICMP | protocol::ICMPV6 => Outcome::Icmp.into(),
                 _ => Outcome::OtherProtocol.into(),
-            };
+            });
         }
     };
-    let Some(settings) = tables.settings() else { return Outcome::UnattachedInterface.into() };
+    let Some(settings) = tables.settings() else { return Some(Outcome::UnattachedInterface.into()) };
     let arrival = Arrival {
         datagram,
-        interface: ingress.interface,
-        partial: ingress.partial,
+        interface: packet.interface(),
+        partial,
         generation: settings.generation,
         ticks_per_second: settings.ticks_per_second,
         now: tables.now(),
     };
-    transport(packet, tables, &arrival, desk)
+    if let Some(entry) = tables.connection(datagram.protocol, &datagram.key)
+        && entry.generation == arrival.generation
+        && datagram.flags & (SYN | FIN | RST | ACK) == ACK
+    {
+        touch(entry, &arrival);
+        let (real_server, reply) = (entry.real_server, entry.flags & flags::REPLY != 0);
+        let verdict = deliver(packet, &arrival, entry, Outcome::Forwarded);
+        tables.count_traffic(real_server, reply, datagram.packet_length() as u64);
+        return Some(verdict);
+    }
+    desk.arrival = arrival;
+    None
 }
 
 /// Only what is for a VIP is ever dropped.
@@ -147,35 +150,37 @@ fn ours_or<A: Ip, T: Tables<A>>(
     if tables.is_vip(network.destination) { ours.into() } else { foreign.into() }
 }
 
+/// The longer way of the packet on the desk.
 #[inline(always)]
-fn transport<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
+pub fn longer<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &mut T,
-    arrival: &Arrival<A>,
     desk: &mut Desk<A>,
 ) -> Verdict {
-    let datagram = &arrival.datagram;
-    if let Some(entry) = tables.connection(datagram.protocol, &datagram.key) {
-        if entry.generation == arrival.generation && datagram.flags & (SYN | FIN | RST) == 0 {
-            touch(entry, arrival);
-            let (real_server, reply) = (entry.real_server, entry.flags & flags::REPLY != 0);
-            let verdict = deliver(packet, arrival, entry, Outcome::Forwarded);
-            tables.count_traffic(real_server, reply, datagram.packet_length() as u64);
-            return verdict;
-        }
-        if let Some(verdict) = review::review(packet, tables, arrival, desk) {
-            return verdict;
-        }
+    let outcome = decide(packet, tables, desk);
+    if outcome.disposition() != Disposition::Send {
+        return outcome.into();
     }
-    if datagram.protocol == Protocol::Tcp
-        && let Some(verdict) = unproven::unproven(packet, tables, arrival, desk)
-    {
-        return verdict;
+    deliver(packet, &desk.arrival, &desk.entry, outcome)
+}
+
+/// How the packet on the desk ends; if it is sent, then as `desk.entry` says.
+#[inline(always)]
+fn decide<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
+    packet: &P,
+    tables: &mut T,
+    desk: &mut Desk<A>,
+) -> Outcome {
+    if let Some(outcome) = review::review(tables, desk) {
+        return outcome;
     }
-    if tables.is_vip(datagram.key.destination) {
-        return open::for_vip(packet, tables, arrival, desk);
+    if let Some(outcome) = unproven::unproven(packet, tables, desk) {
+        return outcome;
     }
-    stateless::reply(packet, tables, arrival, desk)
+    if tables.is_vip(desk.arrival.datagram.key.destination) {
+        return open::for_vip(packet, tables, desk);
+    }
+    stateless::reply(tables, desk)
 }
 
 /// Notes when the entry was last used, at most once a second: a cache line that is only read stays where it is.
@@ -188,7 +193,7 @@ pub(crate) const fn touch<A>(entry: &mut Connection<A>, arrival: &Arrival<A>) {
 
 /// Translates the packet as its entry says; it then ends as `sent`, unless the kernel has to deliver it.
 #[inline(always)]
-pub(crate) fn deliver<A: Ip, P: Packet>(
+fn deliver<A: Ip, P: Packet>(
     packet: &mut P,
     arrival: &Arrival<A>,
     entry: &Connection<A>,
@@ -206,20 +211,5 @@ pub(crate) fn deliver<A: Ip, P: Packet>(
     if rewrite::apply(packet, datagram, translation, exit, arrival.partial).is_none() {
         return Outcome::Unwritable.into();
     }
-    if fits {
-        Verdict { outcome: sent, interface: entry.next_hop.interface }
-    } else {
-        Outcome::KernelRoute.into()
-    }
-}
-
-/// [`deliver`], for the longer ways: one copy of its code for all of them.
-#[inline(never)]
-pub(crate) fn deliver_rarely<A: Ip, P: Packet>(
-    packet: &mut P,
-    arrival: &Arrival<A>,
-    entry: &Connection<A>,
-    sent: Outcome,
-) -> Verdict {
-    deliver(packet, arrival, entry, sent)
+    if fits { Verdict::sent(sent, entry.next_hop.interface) } else { Outcome::KernelRoute.into() }
 }

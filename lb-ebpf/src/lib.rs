@@ -25,3 +25,4 @@ pub mod select;
 mod stateless;
 pub mod tables;
 mod unproven;
+pub mod verdict;

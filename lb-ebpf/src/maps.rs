@@ -16,15 +16,17 @@ use lb_common::{
     connection::{Connection, ConnectionKey, HalfOpen, NextHop},
     counter::Counter,
     limits::{ATTACHED_INTERFACES, INTERFACES as INTERFACE_LIMIT, NAME, OUTCOME_ROW},
-    outcome::Outcome,
     service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer, interface},
 };
 use lb_ebpf::{
     desk::Workspace,
+    select::Selection,
     tables::{Common, Refused, Route, Tables},
+    verdict::Verdict,
 };
 
 use crate::{
+    program,
     route::{query, route},
     xdp::Scratch,
 };
@@ -124,9 +126,9 @@ impl<'a> Maps<'a> {
 
     /// Counts the end of a packet.
     #[inline(always)]
-    pub fn count(&self, interface: u32, outcome: Outcome, bytes: u64) {
+    pub fn count(&self, interface: u32, verdict: Verdict, bytes: u64) {
         let slot = self.interface(interface).map_or(0, |interface| u32::from(interface.slot));
-        if let Some(counter) = OUTCOMES.get_ptr_mut(slot * OUTCOME_ROW + outcome as u32) {
+        if let Some(counter) = OUTCOMES.get_ptr_mut(slot * OUTCOME_ROW + verdict.number()) {
             // SAFETY: this CPU's own copy.
             unsafe { (*counter).add(bytes) };
         }
@@ -181,6 +183,11 @@ impl Common for Maps<'_> {
             *cursor = turn.wrapping_add(1);
             turn
         }
+    }
+
+    #[inline(always)]
+    fn choose(&mut self, selection: &Selection) -> u32 {
+        program::choose_apart(selection)
     }
 
     #[inline(always)]

@@ -15,7 +15,8 @@ use lb_common::{
 
 use crate::{
     checksum::fold,
-    packet::{Header, Packet},
+    packet::{Header, Packet, REACH},
+    select::{self, Selection},
     tables::{Common, Refused, Route, Tables},
 };
 
@@ -42,10 +43,16 @@ impl Packet for Frame<'_> {
     }
 
     fn get<T: Header>(&self, offset: usize) -> Option<&T> {
+        if offset > REACH {
+            return None;
+        }
         T::ref_from_prefix(self.bytes.get(offset..)?).ok().map(|(header, _)| header)
     }
 
     fn get_mut<T: Header>(&mut self, offset: usize) -> Option<&mut T> {
+        if offset > REACH {
+            return None;
+        }
         T::mut_from_prefix(self.bytes.get_mut(offset..)?).ok().map(|(header, _)| header)
     }
 
@@ -160,6 +167,10 @@ impl Common for Memory {
         let turn = cursor.get();
         cursor.set(turn.wrapping_add(1));
         turn
+    }
+
+    fn choose(&mut self, selection: &Selection) -> u32 {
+        select::choose(self, selection)
     }
 
     fn count_traffic(&mut self, real_server: u32, reply: bool, bytes: u64) {

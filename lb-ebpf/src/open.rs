@@ -15,10 +15,10 @@ use lb_common::{
 use crate::{
     connection::{self, RealAddress},
     desk::Desk,
-    forward::{Arrival, Verdict, deliver_rarely},
     headers::Ethernet,
     ip::Ip,
     packet::Packet,
+    parse::Arrival,
     select::{self, Choice, Selection},
     tables::{Refused, Route, Tables},
 };
@@ -26,40 +26,43 @@ use crate::{
 /// Finds the virtual server and opens a connection to one of its real servers.
 #[inline(never)]
 pub(crate) fn for_vip<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
-    packet: &mut P,
+    packet: &P,
     tables: &mut T,
-    arrival: &Arrival<A>,
     desk: &mut Desk<A>,
-) -> Verdict {
-    let datagram = &arrival.datagram;
+) -> Outcome {
+    let datagram = &desk.arrival.datagram;
     let key = &datagram.key;
-    let Some(index) = service(tables, arrival) else { return Outcome::NoService.into() };
-    let Some(server) = tables.virtual_server(index).copied() else { return Outcome::NoRealServer.into() };
+    let Some(index) = service(tables, &desk.arrival) else { return Outcome::NoService };
+    let Some(server) = tables.virtual_server(index).copied() else { return Outcome::NoRealServer };
     if key.source == key.destination {
-        return Outcome::Land.into();
+        return Outcome::Land;
     }
     if key.source.is_martian_source() {
-        return Outcome::MartianSource.into();
+        return Outcome::MartianSource;
     }
     if datagram.has_bad_flags() {
-        return Outcome::BadTcpFlags.into();
+        return Outcome::BadTcpFlags;
+    }
+    if datagram.ttl <= 1 {
+        return Outcome::TtlExpired;
     }
     let begins = datagram.protocol == Protocol::Udp || datagram.flags & (SYN | ACK) == SYN;
     // A reset of nothing, or an answer to a SYN that nobody sent, opens nothing.
     if !begins && (datagram.flags & (SYN | RST) != 0 || server.flags & virtual_server::ADOPT == 0) {
-        return Outcome::WithoutState.into();
+        return Outcome::WithoutState;
     }
     let choice = if begins { Choice::Scheduled } else { Choice::Deterministic };
     let selection = Selection::new(index, &server, key, choice);
-    let outcome = match choice_of_pool(packet, tables, arrival, desk, selection) {
+    let bytes = datagram.packet_length() as u64;
+    let outcome = match open(packet, tables, desk, selection) {
         Ok(()) if begins => Outcome::NewConnection,
         Ok(()) => Outcome::Adopted,
         Err(Refusal::NoEntry) => Outcome::TableFull,
-        Err(Refusal::NoRealServer) => return Outcome::NoRealServer.into(),
-        Err(Refusal::Collision) => return Outcome::Collision.into(),
+        Err(Refusal::NoRealServer) => return Outcome::NoRealServer,
+        Err(Refusal::Collision) => return Outcome::Collision,
     };
-    tables.count_traffic(desk.entry.real_server, false, datagram.packet_length() as u64);
-    deliver_rarely(packet, arrival, &desk.entry, outcome)
+    tables.count_traffic(desk.entry.real_server, false, bytes);
+    outcome
 }
 
 /// The virtual server on exactly this port, else on any port.
@@ -91,18 +94,16 @@ enum Refusal {
 
 /// Tries real servers until one takes the connection: both directions are in the tables and `desk.entry` is the packet's.
 #[inline(always)]
-fn choice_of_pool<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
+fn open<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     packet: &P,
     tables: &mut T,
-    arrival: &Arrival<A>,
     desk: &mut Desk<A>,
     mut selection: Selection,
 ) -> Result<(), Refusal> {
-    let key = &arrival.datagram.key;
     let mut refusal = Refusal::NoRealServer;
     for attempt in 0..ATTEMPTS {
         selection.attempt = attempt;
-        let chosen = select::choose(tables, &selection);
+        let chosen = tables.choose(&selection);
         if chosen == select::NONE {
             break;
         }
@@ -110,6 +111,8 @@ fn choice_of_pool<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
         if tables.load(chosen).is_some_and(|load| select::is_full(&real, load)) {
             continue;
         }
+        let arrival = &desk.arrival;
+        let key = &arrival.datagram.key;
         desk.key = connection::to_real_server(key, &real);
         let adopted = if selection.choice == Choice::Deterministic { flags::ADOPTED } else { 0 };
         connection::write(&mut desk.entry, key, &desk.key, adopted, chosen, arrival.now);
@@ -119,7 +122,7 @@ fn choice_of_pool<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
             // The kernel resolves it; the next packet asks again.
             Route::NeighbourUnknown => {}
         }
-        match add(packet, tables, arrival, desk) {
+        match add(packet, tables, desk) {
             Ok(()) => return Ok(()),
             Err(Refused::Exists) => refusal = Refusal::Collision,
             Err(Refused::Full) => return Err(Refusal::NoEntry),
@@ -133,15 +136,15 @@ fn choice_of_pool<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
 fn add<A: Ip, P: Packet, T: Tables<A>>(
     packet: &P,
     tables: &mut T,
-    arrival: &Arrival<A>,
     desk: &mut Desk<A>,
 ) -> Result<(), Refused> {
-    let protocol = arrival.datagram.protocol;
-    let key = &arrival.datagram.key;
     desk.other_key = desk.entry.translated.reversed();
-    if is_taken(tables, arrival, desk) {
+    if is_taken(tables, desk) {
         return Err(Refused::Exists);
     }
+    let arrival = &desk.arrival;
+    let protocol = arrival.datagram.protocol;
+    let key = &arrival.datagram.key;
     desk.key = key.reversed();
     let reply_flags = desk.entry.flags | flags::REPLY;
     let other = &mut desk.other.connection;
@@ -179,9 +182,9 @@ fn add<A: Ip, P: Packet, T: Tables<A>>(
 /// server, and a client that uses one port for both. What is left of this connection itself, or of one that is closing, is
 /// removed.
 #[inline(always)]
-fn is_taken<A: Ip, T: Tables<A>>(tables: &mut T, arrival: &Arrival<A>, desk: &mut Desk<A>) -> bool {
-    let protocol = arrival.datagram.protocol;
-    let key = &arrival.datagram.key;
+fn is_taken<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> bool {
+    let protocol = desk.arrival.datagram.protocol;
+    let key = &desk.arrival.datagram.key;
     if protocol == Protocol::Tcp
         && let Some(half) = tables.half_open(&desk.other_key)
     {

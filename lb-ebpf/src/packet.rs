@@ -7,6 +7,9 @@ pub trait Header: FromBytes + IntoBytes + Immutable + KnownLayout {}
 
 impl<T: FromBytes + IntoBytes + Immutable + KnownLayout> Header for T {}
 
+/// No header begins behind this offset: extension headers of 1 KiB are somebody testing us.
+pub const REACH: usize = 1024;
+
 /// A frame, from its Ethernet header on.
 ///
 /// Offsets count from the first byte of the frame, which lies at an even address. Headers are within the first buffer of a frame that has several;
@@ -21,10 +24,10 @@ pub trait Packet {
     /// Whether the whole frame has at least `length` bytes.
     fn holds(&self, length: usize) -> bool;
 
-    /// The header at `offset`, if the frame is long enough.
+    /// The header at `offset`, if it is within [`REACH`] and the frame is long enough.
     fn get<T: Header>(&self, offset: usize) -> Option<&T>;
 
-    /// The header at `offset`, to be changed.
+    /// The header at `offset` as in [`Packet::get`], to be changed.
     fn get_mut<T: Header>(&mut self, offset: usize) -> Option<&mut T>;
 
     /// The folded one's complement sum of `length` bytes from `offset`, odd lengths padded with a zero byte (RFC 1071),

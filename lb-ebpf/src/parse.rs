@@ -3,7 +3,7 @@
 use lb_common::{
     addr::{Port, Protocol},
     connection::ConnectionKey,
-    tcp::header::{FIN, RST, SYN},
+    tcp::header::{ACK, FIN, RST, SYN},
 };
 
 use crate::{
@@ -14,23 +14,42 @@ use crate::{
 
 /// A TCP segment or UDP datagram.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct Datagram<A> {
     /// Its addresses and ports.
     pub key: ConnectionKey<A>,
     /// Its protocol.
     pub protocol: Protocol,
-    /// Flags of the TCP header; 0 for UDP.
+    /// Flags of the TCP header; those of an ordinary segment, ACK, for UDP.
     pub flags: u8,
     /// Offset of the IP header in the frame.
-    pub network: usize,
+    pub network: u16,
     /// Offset of the transport header in the frame.
-    pub transport: usize,
-    /// Offset of the end of the packet in the frame.
-    pub end: usize,
+    pub transport: u16,
+    /// Length of the IP packet, in bytes.
+    pub length: u32,
     /// Time to live or hop limit.
     pub ttl: u8,
     /// The checksum field, as on the wire.
     pub checksum: u16,
+}
+
+/// A segment or datagram and the circumstances of its arrival.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Arrival<A> {
+    /// What arrived.
+    pub datagram: Datagram<A>,
+    /// Index of the interface it arrived on.
+    pub interface: u32,
+    /// [`lb_common::service::Settings::generation`].
+    pub generation: u32,
+    /// [`lb_common::service::Settings::ticks_per_second`].
+    pub ticks_per_second: u32,
+    /// [`crate::tables::Common::now`].
+    pub now: u32,
+    /// Senders there may leave checksums to their hardware.
+    pub partial: bool,
 }
 
 /// Why a packet has no datagram that could be looked up.
@@ -47,14 +66,14 @@ impl<A: Ip> Datagram<A> {
     #[inline(always)]
     #[must_use]
     pub const fn packet_length(&self) -> usize {
-        self.end - self.network
+        self.length as usize
     }
 
     /// Length of the transport header and its payload, in bytes.
     #[inline(always)]
     #[must_use]
     pub const fn transport_length(&self) -> usize {
-        self.end - self.transport
+        self.length as usize - (self.transport - self.network) as usize
     }
 
     /// No TCP connection has these flags: none, SYN with FIN or RST, FIN with RST (RFC 9293 knows no use for them).
@@ -94,7 +113,7 @@ pub fn datagram<A: Ip, P: Packet>(
             if length < size_of::<Udp>() || length > available {
                 return Err(Unreadable::Malformed);
             }
-            (Protocol::Udp, header.source_port, header.destination_port, 0, header.checksum)
+            (Protocol::Udp, header.source_port, header.destination_port, ACK, header.checksum)
         }
         _ => return Err(Unreadable::Protocol),
     };
@@ -107,9 +126,9 @@ pub fn datagram<A: Ip, P: Packet>(
         },
         protocol,
         flags,
-        network: offset,
-        transport,
-        end: network.end,
+        network: offset as u16,
+        transport: transport as u16,
+        length: (network.end - offset) as u32,
         ttl: network.ttl,
         checksum,
     })

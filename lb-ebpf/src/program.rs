@@ -2,7 +2,10 @@
 #![allow(unsafe_code, reason = "the licence and the entry points are linked by section; see ARCHITECTURE.md")]
 
 use aya_ebpf::{
-    bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
+    bindings::{
+        xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
+        xdp_md,
+    },
     helpers::generated::{bpf_jiffies64, bpf_redirect},
     macros::xdp,
     programs::XdpContext,
@@ -11,7 +14,12 @@ use lb_common::{
     limits::OUTCOME_ROW,
     outcome::{Disposition, Outcome},
 };
-use lb_ebpf::{forward::forward, packet::Packet};
+use lb_ebpf::{
+    forward::{Step, known, longer},
+    packet::Packet,
+    select::{self, Choice, Selection},
+    verdict::Verdict,
+};
 
 use crate::{
     maps::{self, Maps},
@@ -26,15 +34,69 @@ pub fn xlb(context: XdpContext) -> u32 {
     let Some(workspace) = maps::workspace() else { return XDP_PASS };
     let bytes = frame.length() as u64;
     let arrived = frame.interface();
-    let verdict = forward(&mut frame, &mut maps, workspace);
-    maps.count(arrived, verdict.outcome, bytes);
-    match verdict.outcome.disposition() {
+    let verdict = match known(&mut frame, &mut maps, workspace) {
+        Step::Ended(verdict) => verdict,
+        Step::Longer4 => Verdict::from_word(xlb_longer_v4(context.ctx)),
+        Step::Longer6 => Verdict::from_word(xlb_longer_v6(context.ctx)),
+    };
+    maps.count(arrived, verdict, bytes);
+    match verdict.disposition() {
         Disposition::Pass | Disposition::Kernel => XDP_PASS,
         Disposition::Drop => XDP_DROP,
-        Disposition::Send if u32::from(verdict.interface) == arrived && maps.may_transmit(arrived) => XDP_TX,
+        Disposition::Send if u32::from(verdict.interface()) == arrived && maps.may_transmit(arrived) => {
+            XDP_TX
+        }
         // SAFETY: a helper without pointers; it answers XDP_ABORTED for an interface that is gone.
-        Disposition::Send => unsafe { bpf_redirect(u32::from(verdict.interface), 0) as u32 },
+        Disposition::Send => unsafe { bpf_redirect(u32::from(verdict.interface()), 0) as u32 },
     }
+}
+
+// Global functions: the verifier looks at each once, whatever calls it. Without that, it would follow every way through the
+// program from the first byte to the last and run out of patience.
+
+/// The longer way of the packet on the IPv4 desk.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn xlb_longer_v4(context: *mut xdp_md) -> u32 {
+    let context = XdpContext::new(context);
+    let Some(workspace) = maps::workspace() else { return 0 };
+    longer(&mut Frame::new(&context), &mut Maps::new(&context), &mut workspace.v4).to_word()
+}
+
+/// The longer way of the packet on the IPv6 desk.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn xlb_longer_v6(context: *mut xdp_md) -> u32 {
+    let context = XdpContext::new(context);
+    let Some(workspace) = maps::workspace() else { return 0 };
+    longer(&mut Frame::new(&context), &mut Maps::new(&context), &mut workspace.v6).to_word()
+}
+
+/// [`select::choose`], with its selection in the arguments a global function can have.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn xlb_choose(index: u64, rule: u64, source_high: u64, source_low: u64) -> u32 {
+    // Nothing is asked of the packet here, and an argument that is not used would not survive the compiler.
+    let context = XdpContext::new(core::ptr::null_mut());
+    let selection = Selection {
+        index: index as u32,
+        scheduling: rule as u8 as u32,
+        source: (source_high, source_low),
+        port: (rule >> 16) as u16,
+        choice: if rule >> 8 & 1 == 0 { Choice::Scheduled } else { Choice::Deterministic },
+        attempt: (rule >> 32) as u32,
+    };
+    select::choose(&mut Maps::new(&context), &selection)
+}
+
+/// Calls [`xlb_choose`].
+#[inline(always)]
+pub fn choose_apart(selection: &Selection) -> u32 {
+    let rule = u64::from(selection.attempt) << 32
+        | u64::from(selection.port) << 16
+        | u64::from(selection.choice == Choice::Deterministic) << 8
+        | u64::from(selection.scheduling & 0xff);
+    xlb_choose(u64::from(selection.index), rule, selection.source.0, selection.source.1)
 }
 
 /// Answers the clock of the connection tables, so that the controller reads the same one through a test run.

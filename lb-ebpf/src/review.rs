@@ -12,24 +12,25 @@ use lb_common::{
 use crate::{
     connection::{self, RealAddress},
     desk::Desk,
-    forward::{Arrival, Verdict, deliver_rarely, touch},
+    forward::touch,
     ip::Ip,
-    packet::Packet,
     tables::Tables,
 };
 
-/// Notes what the packet says about its connection, verifies the entry and delivers the packet. `None` when the connection
-/// is no more and the packet starts afresh.
+/// Notes what the packet says about its connection and verifies the entry. `None` when there is no connection, or no more:
+/// the packet starts afresh.
 #[inline(never)]
-pub(crate) fn review<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
-    packet: &mut P,
+pub(crate) fn review<A: Ip + RealAddress, T: Tables<A>>(
     tables: &mut T,
-    arrival: &Arrival<A>,
     desk: &mut Desk<A>,
-) -> Option<Verdict> {
+) -> Option<Outcome> {
+    let arrival = &desk.arrival;
     let datagram = &arrival.datagram;
     desk.entry.copy_from(tables.connection(datagram.protocol, &datagram.key)?);
     desk.other_key = desk.entry.translated.reversed();
+    if datagram.has_bad_flags() {
+        return Some(Outcome::BadTcpFlags);
+    }
     if datagram.flags & (SYN | ACK) == SYN {
         let other = tables.connection(datagram.protocol, &desk.other_key).map_or(0, |other| other.flags);
         if TcpState::of(desk.entry.flags, other).gives_way_to_syn() {
@@ -51,5 +52,5 @@ pub(crate) fn review<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     }
     let reply = desk.entry.flags & flags::REPLY != 0;
     tables.count_traffic(desk.entry.real_server, reply, datagram.packet_length() as u64);
-    Some(deliver_rarely(packet, arrival, &desk.entry, Outcome::Forwarded))
+    Some(Outcome::Forwarded)
 }

@@ -72,16 +72,15 @@ pub fn apply<A: Ip, P: Packet>(
         }
         Exit::Kernel => Hop::LeftToKernel,
     };
-    A::write(packet, datagram.network, translation.to, translation.l3_delta, hop)?;
+    A::write(packet, datagram.network as usize, translation.to, translation.l3_delta, hop)?;
     let checksum = match completion {
         Completion::Update => checksum::update(datagram.checksum, translation.l4_delta),
         Completion::Compute => 0,
-        Completion::Leave => checksum::fold(datagram.checksum as u32 + translation.l4_delta as u32),
+        Completion::Leave => pseudo_header(datagram, translation.to),
     };
     write_transport(packet, datagram, translation.to, checksum)?;
-    if completion == Completion::Compute {
-        let checksum = compute(packet, datagram, translation.to)?;
-        write_transport(packet, datagram, translation.to, checksum)?;
+    if completion == Completion::Compute && !compute(packet, datagram, translation.to) {
+        return None;
     }
     Some(())
 }
@@ -89,18 +88,23 @@ pub fn apply<A: Ip, P: Packet>(
 /// The checksum field holds the sum of the pseudo-header and nothing else.
 #[inline(always)]
 fn is_unfinished<A: Ip>(datagram: &Datagram<A>) -> bool {
-    let key = &datagram.key;
-    let length = datagram.transport_length() as u16;
-    datagram.checksum == checksum::pseudo_header(key.source, key.destination, datagram.protocol as u8, length)
+    datagram.checksum == pseudo_header(datagram, &datagram.key)
 }
 
-/// The checksum from scratch; the field in the packet is 0.
+#[inline(always)]
+fn pseudo_header<A: Ip>(datagram: &Datagram<A>, key: &ConnectionKey<A>) -> u16 {
+    let length = datagram.transport_length() as u16;
+    checksum::pseudo_header(key.source, key.destination, datagram.protocol as u8, length)
+}
+
+/// Writes the checksum from scratch; the field in the packet is 0, or the other form of it.
 #[inline(never)]
-fn compute<A: Ip, P: Packet>(packet: &P, datagram: &Datagram<A>, to: &ConnectionKey<A>) -> Option<u16> {
-    let length = datagram.transport_length();
-    let pseudo = checksum::pseudo_header(to.source, to.destination, datagram.protocol as u8, length as u16);
-    let sum = packet.sum(datagram.transport, length)?;
-    Some(!checksum::fold(pseudo as u32 + sum as u32))
+fn compute<A: Ip, P: Packet>(packet: &mut P, datagram: &Datagram<A>, to: &ConnectionKey<A>) -> bool {
+    let Some(sum) = packet.sum(datagram.transport as usize, datagram.transport_length()) else {
+        return false;
+    };
+    let checksum = !checksum::fold(pseudo_header(datagram, to) as u32 + sum as u32);
+    write_transport(packet, datagram, to, checksum).is_some()
 }
 
 #[inline(always)]
@@ -125,13 +129,13 @@ fn write_transport<A: Ip, P: Packet>(
 ) -> Option<()> {
     match datagram.protocol {
         Protocol::Tcp => {
-            let header: &mut Tcp = packet.get_mut(datagram.transport)?;
+            let header: &mut Tcp = packet.get_mut(datagram.transport as usize)?;
             header.source_port = to.source_port.to_wire();
             header.destination_port = to.destination_port.to_wire();
             header.checksum = checksum;
         }
         Protocol::Udp => {
-            let header: &mut Udp = packet.get_mut(datagram.transport)?;
+            let header: &mut Udp = packet.get_mut(datagram.transport as usize)?;
             header.source_port = to.source_port.to_wire();
             header.destination_port = to.destination_port.to_wire();
             // 0 means that there is none (RFC 768), and stays; a computed 0 is written as its other form.

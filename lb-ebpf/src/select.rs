@@ -31,13 +31,13 @@ pub enum Choice {
 #[derive(Clone, Copy, Debug)]
 pub struct Selection {
     /// Index of the virtual server.
-    index: u32,
+    pub index: u32,
     /// [`VirtualServer::scheduling`].
-    scheduling: u32,
+    pub scheduling: u32,
     /// The client's address.
-    source: (u64, u64),
+    pub source: (u64, u64),
     /// The client's port, where it counts.
-    port: u16,
+    pub port: u16,
     /// Who chooses.
     pub choice: Choice,
     /// 0 for the choice that is meant; more when that one cannot take the connection.
@@ -62,7 +62,7 @@ impl Selection {
 pub const NONE: u32 = u32::MAX;
 
 /// The index of the chosen real server, or [`NONE`].
-#[inline(never)]
+#[inline(always)]
 pub fn choose<T: Common>(tables: &mut T, selection: &Selection) -> u32 {
     let chosen = match (selection.choice, Scheduling::from_number(selection.scheduling), selection.attempt) {
         (Choice::Scheduled, Some(Scheduling::Sequence), _) => next_in_sequence(tables, selection.index),

@@ -6,32 +6,23 @@ use lb_common::{connection::flags, outcome::Outcome, service::ServiceKey};
 use crate::{
     connection,
     desk::Desk,
-    forward::{Arrival, Verdict, deliver_rarely},
     ip::Ip,
-    packet::Packet,
     tables::{Route, Tables},
 };
 
 /// Translates a real server's packet by the reverse index.
 #[inline(never)]
-pub(crate) fn reply<A: Ip, P: Packet, T: Tables<A>>(
-    packet: &mut P,
-    tables: &mut T,
-    arrival: &Arrival<A>,
-    desk: &mut Desk<A>,
-) -> Verdict {
+pub(crate) fn reply<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> Outcome {
+    let arrival = &desk.arrival;
     let datagram = &arrival.datagram;
     let key = &datagram.key;
     let real = ServiceKey { address: key.source, port: key.source_port, protocol: datagram.protocol as u16 };
-    let Some(service) = tables.reverse(&real) else { return Outcome::NoService.into() };
+    let Some(service) = tables.reverse(&real) else { return Outcome::NoService };
     desk.key.copy_from(key);
     desk.key.source = service.address;
     desk.key.source_port = service.port;
     // This machine's own traffic with the real server, health checks among it, is not forwarded and stays as it is.
     connection::write(&mut desk.entry, key, &desk.key, flags::REPLY, 0, arrival.now);
     let route = tables.route(datagram.protocol, &desk.key, arrival.interface, &mut desk.entry.next_hop);
-    if route != Route::Via {
-        return Outcome::NoService.into();
-    }
-    deliver_rarely(packet, arrival, &desk.entry, Outcome::StatelessReply)
+    if route == Route::Via { Outcome::StatelessReply } else { Outcome::NoService }
 }

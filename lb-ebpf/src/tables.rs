@@ -6,6 +6,8 @@ use lb_common::{
     service::{Interface, Load, RealServer, ServiceKey, Settings, VirtualServer},
 };
 
+use crate::select::Selection;
+
 /// Why an entry was not inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -51,6 +53,9 @@ pub trait Common {
 
     /// The position in the sequence of a virtual server; moves on by one.
     fn next_turn(&mut self, virtual_server: u32) -> u32;
+
+    /// [`crate::select::choose`]; the kernel's tables do it in a function that is verified by itself.
+    fn choose(&mut self, selection: &Selection) -> u32;
 
     /// Counts an IP packet of `bytes` bytes to or from a real server.
     fn count_traffic(&mut self, real_server: u32, reply: bool, bytes: u64);

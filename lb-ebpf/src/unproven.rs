@@ -1,38 +1,42 @@
 //! A packet of a TCP connection whose handshake is not proven yet.
 
-use lb_common::{connection::flags, outcome::Outcome};
+use lb_common::{
+    addr::Protocol,
+    connection::flags,
+    outcome::Outcome,
+    tcp::{
+        TcpState,
+        header::{ACK, SYN},
+    },
+};
 
 use crate::{
     connection::{self, Progress, RealAddress},
     desk::Desk,
-    forward::{Arrival, Verdict, deliver_rarely},
     headers::Tcp,
     ip::Ip,
     packet::Packet,
     tables::{Refused, Tables},
 };
 
-/// Brings the connection forward and delivers the packet. `None` when there is no such connection, or no more.
+/// Brings the connection forward. `None` when there is no such connection, or no more.
 #[inline(never)]
 pub(crate) fn unproven<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
-    packet: &mut P,
+    packet: &P,
     tables: &mut T,
-    arrival: &Arrival<A>,
     desk: &mut Desk<A>,
-) -> Option<Verdict> {
+) -> Option<Outcome> {
+    let arrival = &desk.arrival;
     let datagram = &arrival.datagram;
     let key = &datagram.key;
-    desk.entry.copy_from(&tables.half_open(key)?.connection);
-    desk.other_key = desk.entry.translated.reversed();
-    if !connection::renew(tables, arrival, &mut desk.entry) {
-        connection::remove_half_open(tables, key, &desk.other_key);
+    if datagram.protocol != Protocol::Tcp {
         return None;
     }
-    desk.entry.flags |= connection::seen(datagram.flags);
-    desk.entry.last_seen = arrival.now;
-
-    let header: &Tcp = packet.get(datagram.transport)?;
-    let (sequence, acknowledgment) = (header.sequence.get(), header.acknowledgment.get());
+    desk.entry.copy_from(&tables.half_open(key)?.connection);
+    desk.other_key = desk.entry.translated.reversed();
+    if datagram.has_bad_flags() {
+        return Some(Outcome::BadTcpFlags);
+    }
     let (mut other_flags, mut server_sequence) = (0, 0);
     let other = tables.half_open(&desk.other_key);
     let complete = other.is_some();
@@ -41,6 +45,18 @@ pub(crate) fn unproven<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
         other_flags = other.connection.flags;
         server_sequence = other.server_sequence;
     }
+    // What eviction has left only half of, what a reset has ended, and what lost its real server starts afresh.
+    let refused =
+        datagram.flags & (SYN | ACK) == SYN && TcpState::of(desk.entry.flags, other_flags).gives_way_to_syn();
+    if !complete || refused || !connection::renew(tables, arrival, &mut desk.entry) {
+        connection::remove_half_open(tables, key, &desk.other_key);
+        return None;
+    }
+    desk.entry.flags |= connection::seen(datagram.flags);
+    desk.entry.last_seen = arrival.now;
+
+    let header: &Tcp = packet.get(datagram.transport as usize)?;
+    let (sequence, acknowledgment) = (header.sequence.get(), header.acknowledgment.get());
     let progress =
         connection::progress(desk.entry.flags, datagram.flags, acknowledgment, other_flags, server_sequence);
     if progress == Progress::Answered {
@@ -53,17 +69,14 @@ pub(crate) fn unproven<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
         }
     }
     let mut outcome = Outcome::Forwarded;
-    if progress == Progress::Proven && complete {
+    if progress == Progress::Proven {
         match connection::promote(tables, key, &desk.entry, &desk.other_key, &desk.other.connection) {
             Ok(()) => connection::remove_half_open(tables, key, &desk.other_key),
             Err(Refused::Full) => outcome = Outcome::TableFull,
             Err(Refused::Exists) => {}
         }
     }
-    tables.count_traffic(
-        desk.entry.real_server,
-        desk.entry.flags & flags::REPLY != 0,
-        datagram.packet_length() as u64,
-    );
-    Some(deliver_rarely(packet, arrival, &desk.entry, outcome))
+    let reply = desk.entry.flags & flags::REPLY != 0;
+    tables.count_traffic(desk.entry.real_server, reply, datagram.packet_length() as u64);
+    Some(outcome)
 }

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use lb_ebpf::{
     checksum::fold,
-    packet::{Header, Packet},
+    packet::{Header, Packet, REACH},
 };
 
 use crate::maps;
@@ -35,6 +35,10 @@ impl<'a> Frame<'a> {
 
     #[inline(always)]
     fn at<T>(&self, offset: usize) -> Option<*mut T> {
+        // The verifier wants offsets bounded.
+        if offset > REACH {
+            return None;
+        }
         let start = self.context.data() + offset;
         if start + size_of::<T>() > self.context.data_end() {
             return None;

@@ -12,7 +12,7 @@ use aya::{
     programs::{TestRun, TestRunOptions, Xdp},
 };
 use lb_common::{layout::map, limits::ATTACHED_INTERFACES, outcome::Disposition};
-use lb_ebpf::{forward::Verdict, memory::Memory};
+use lb_ebpf::{memory::Memory, verdict::Verdict};
 
 use crate::cases;
 use crate::lab::{CAPACITY, Lab, Outcomes, Twin, hex};

@@ -12,8 +12,9 @@ use lb_common::{
 };
 use lb_ebpf::{
     desk::Workspace,
-    forward::{Verdict, forward},
+    forward::forward,
     memory::{Frame, Memory},
+    verdict::Verdict,
 };
 
 use crate::packet::{Packet, Transport, tcp};
@@ -73,7 +74,7 @@ impl<'a> Lab<'a> {
         let mut packet = Frame { interface, bytes: &mut bytes };
         let verdict = forward(&mut packet, &mut self.memory, &mut self.workspace);
         let slot = self.memory.interfaces.get(&interface).map_or(0, |described| described.slot);
-        self.outcomes.entry((slot, verdict.outcome)).or_default().add(frame.len() as u64);
+        self.outcomes.entry((slot, verdict.outcome())).or_default().add(frame.len() as u64);
         if let Some(twin) = &mut self.twin {
             twin.agrees(interface, frame, verdict, &bytes);
         }
