@@ -3,8 +3,12 @@
 pub mod attach;
 pub mod batch;
 pub mod clock;
+pub mod counters;
 pub mod load;
 pub mod maps;
 pub mod object;
 pub mod pins;
+pub mod read;
 pub mod sizes;
+pub mod sweep;
+pub mod write;

@@ -101,7 +101,7 @@ fn is_of<A: OfFamily, const LENGTH: usize>(
 }
 
 fn is_safe(ours: bool, frame: &[u8], ended: &Ended) -> Result<(), String> {
-    let disposition = ended.verdict.outcome.disposition();
+    let disposition = ended.verdict.outcome().disposition();
     if ended.bytes.len() != frame.len() {
         return Err("its length changed".into());
     }

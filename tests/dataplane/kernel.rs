@@ -95,10 +95,10 @@ impl Kernel {
 
 /// What the program may answer. Out of the interface it came from there are two ways, and the driver decides which works.
 const fn actions(interface: u32, verdict: Verdict) -> &'static [u32] {
-    match verdict.outcome.disposition() {
+    match verdict.disposition() {
         Disposition::Pass | Disposition::Kernel => &[PASS],
         Disposition::Drop => &[DROP],
-        Disposition::Send if verdict.interface as u32 == interface => &[TX, REDIRECT],
+        Disposition::Send if verdict.interface() as u32 == interface => &[TX, REDIRECT],
         Disposition::Send => &[REDIRECT],
     }
 }

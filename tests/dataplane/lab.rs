@@ -91,7 +91,7 @@ impl<'a> Lab<'a> {
     #[track_caller]
     pub(crate) fn forwards(&mut self, packet: &Packet, outcome: Outcome, expected: &Packet) {
         let ended = self.send(packet);
-        assert_eq!(ended.verdict.outcome, outcome, "{packet:?}");
+        assert_eq!(ended.verdict.outcome(), outcome, "{packet:?}");
         assert_same(&ended.bytes, &leaving(expected).bytes());
     }
 
@@ -99,7 +99,7 @@ impl<'a> Lab<'a> {
     #[track_caller]
     pub(crate) fn hands_up(&mut self, packet: &Packet, expected: &Packet) {
         let ended = self.send(packet);
-        assert_eq!(ended.verdict.outcome, Outcome::KernelRoute, "{packet:?}");
+        assert_eq!(ended.verdict.outcome(), Outcome::KernelRoute, "{packet:?}");
         let (_, link) = arriving(packet);
         let (link_source, link_destination) = (link.link_source, link.link_destination);
         assert_same(&ended.bytes, &Packet { link_source, link_destination, ..expected.clone() }.bytes());
@@ -110,7 +110,7 @@ impl<'a> Lab<'a> {
     pub(crate) fn leaves_alone(&mut self, packet: &Packet, outcome: Outcome) {
         let (_, arrived) = arriving(packet);
         let ended = self.send(packet);
-        assert_eq!(ended.verdict.outcome, outcome, "{packet:?}");
+        assert_eq!(ended.verdict.outcome(), outcome, "{packet:?}");
         assert_same(&ended.bytes, &arrived.bytes());
     }
 
@@ -118,7 +118,7 @@ impl<'a> Lab<'a> {
     #[track_caller]
     pub(crate) fn reaches(&mut self, packet: &Packet, outcome: Outcome) -> SocketAddr {
         let ended = self.send(packet);
-        assert_eq!(ended.verdict.outcome, outcome, "{packet:?}");
+        assert_eq!(ended.verdict.outcome(), outcome, "{packet:?}");
         let destination = read(&ended.bytes).expect("a well-formed packet came out").destination;
         let expected = leaving(&Packet { destination, ..packet.clone() });
         assert_same(&ended.bytes, &expected.bytes());

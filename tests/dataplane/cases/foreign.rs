@@ -51,7 +51,7 @@ fn syn() -> Vec<u8> {
 #[track_caller]
 fn passes(lab: &mut Lab<'_>, frame: &[u8], outcome: Outcome) {
     let ended = lab.frame(OUTSIDE.index.into(), frame);
-    assert_eq!(ended.verdict.outcome, outcome);
+    assert_eq!(ended.verdict.outcome(), outcome);
     assert_eq!(outcome.disposition(), Disposition::Pass);
     assert_eq!(ended.bytes, frame);
 }
@@ -101,7 +101,7 @@ fn frames_for_another_mac_address_pass(lab: &mut Lab<'_>) {
 fn an_interface_that_is_not_described_passes(lab: &mut Lab<'_>) {
     let frame = syn();
     let ended = lab.frame(1, &frame);
-    assert_eq!((ended.verdict.outcome, ended.bytes), (Outcome::UnattachedInterface, frame));
+    assert_eq!((ended.verdict.outcome(), ended.bytes), (Outcome::UnattachedInterface, frame));
 }
 
 /// A way to break a packet.
@@ -146,7 +146,7 @@ fn broken_packets_for_a_vip_are_dropped_and_for_others_pass(lab: &mut Lab<'_>) {
                 let mut frame = arriving(packet).1.bytes();
                 damage(&mut frame);
                 let ended = lab.frame(OUTSIDE.index.into(), &frame);
-                assert_eq!((ended.verdict.outcome, &ended.bytes), (expected, &frame), "{name}");
+                assert_eq!((ended.verdict.outcome(), &ended.bytes), (expected, &frame), "{name}");
             }
         }
     }
@@ -165,7 +165,7 @@ fn truncated_packets_never_come_out_malformed(lab: &mut Lab<'_>) {
         for length in 0..frame.len() {
             let ended = lab.frame(OUTSIDE.index.into(), &frame[..length]);
             assert_eq!(ended.bytes, frame[..length], "{length} of {packet:?}");
-            assert_ne!(ended.verdict.outcome.disposition(), Disposition::Send, "{length} of {packet:?}");
+            assert_ne!(ended.verdict.outcome().disposition(), Disposition::Send, "{length} of {packet:?}");
         }
         assert!(lab.memory.v4.half_open.is_empty() && lab.memory.v6.half_open.is_empty());
         assert!(read(&frame).is_some());
@@ -207,7 +207,7 @@ fn fragments_of_others_pass(lab: &mut Lab<'_>) {
             let mut frame = arriving(&tcp(at(CLIENT), at(vip), SYN)).1.bytes();
             frame[20..22].copy_from_slice(&fragment);
             let ended = lab.frame(OUTSIDE.index.into(), &frame);
-            assert_eq!((ended.verdict.outcome, &ended.bytes), (outcome, &frame));
+            assert_eq!((ended.verdict.outcome(), &ended.bytes), (outcome, &frame));
         }
     }
 }

@@ -1,0 +1,116 @@
+//! What the maps hold, read back: where a controller begins that finds them pinned.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use aya::{
+    Pod,
+    maps::{Array, HashMap, IterableMap as _, MapData, MapError},
+};
+use lb_common::{
+    addr::{Address as _, V4, V6},
+    hash::HashKey,
+    limits::NAME,
+    service::{RealServer, ServiceKey, VipKey, interface, real_server},
+};
+
+use super::{
+    batch,
+    maps::{FamilyMaps, Maps},
+};
+use crate::plan::{Family, Wanted};
+
+/// Why the maps were not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// An array.
+    #[error("cannot read a pinned map")]
+    Map(#[from] MapError),
+    /// A hash map.
+    #[error("cannot read a pinned map")]
+    Io(#[from] io::Error),
+}
+
+/// What the maps hold. Scheduling tables are said to be empty: they are written anew in any case.
+///
+/// # Errors
+///
+/// [`ReadError`].
+pub fn read(maps: &Maps) -> Result<Wanted, ReadError> {
+    let settings = maps.settings.get(&0, 0)?;
+    let names = elements(&maps.names, |name| name[0] != 0)?;
+    let names: std::collections::BTreeMap<u32, String> =
+        names.into_iter().map(|(index, name)| (index, from_bytes(&name))).collect();
+    let mut virtual_servers = std::collections::BTreeMap::new();
+    let mut scheduling = std::collections::BTreeMap::new();
+    for &index in names.keys() {
+        let server = maps.virtual_servers.get(&index, 0)?;
+        if server.scheduling != 0 {
+            virtual_servers.insert(index, server);
+            scheduling.insert(index, Arc::from([]));
+        }
+    }
+    Ok(Wanted {
+        hash_key: HashKey(settings.hash_key),
+        ticks_per_second: settings.ticks_per_second,
+        interfaces: elements(&maps.interfaces, |value| value.flags & interface::ATTACHED != 0)?
+            .into_iter()
+            .collect(),
+        v4: family(&maps.v4)?,
+        v6: family(&maps.v6)?,
+        names,
+        virtual_servers,
+        scheduling,
+        real_servers: elements(&maps.real_servers, |value| value.flags & real_server::PRESENT != 0)?
+            .into_iter()
+            .collect(),
+    })
+}
+
+/// Address and port of a real server in the map. `is_ipv6` is its virtual server's family.
+#[must_use]
+pub fn address(server: &RealServer, is_ipv6: bool) -> SocketAddr {
+    let ip = if is_ipv6 {
+        V6::from_wire(server.address).to_ip()
+    } else {
+        V4::from_wire(server.address[0]).to_ip()
+    };
+    SocketAddr::new(ip, server.port.number())
+}
+
+fn elements<V: Pod>(map: &Array<MapData, V>, used: impl Fn(&V) -> bool) -> Result<Vec<(u32, V)>, MapError> {
+    let mut found = Vec::new();
+    for index in 0..map.len() {
+        let value = map.get(&index, 0)?;
+        if used(&value) {
+            found.push((index, value));
+        }
+    }
+    Ok(found)
+}
+
+fn family<A>(maps: &FamilyMaps<A>) -> Result<Family<A>, ReadError>
+where
+    A: Copy + Ord + lb_common::addr::Address,
+    VipKey<A>: Pod + Ord,
+    ServiceKey<A>: Pod + Ord,
+    lb_common::connection::ConnectionKey<A>: Pod,
+    lb_common::connection::Connection<A>: Pod,
+    lb_common::connection::HalfOpen<A>: Pod,
+{
+    Ok(Family {
+        vips: entries(&maps.vips)?.into_iter().collect(),
+        services: entries(&maps.services)?.into_iter().collect(),
+        reverse: entries(&maps.reverse)?.into_iter().collect(),
+    })
+}
+
+fn entries<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>) -> io::Result<Vec<(K, V)>> {
+    let mut found = Vec::new();
+    batch::for_each(map.map().fd(), |key, value| found.push((key, value)))?;
+    Ok(found)
+}
+
+fn from_bytes(name: &[u8; NAME]) -> String {
+    let length = name.iter().position(|&byte| byte == 0).unwrap_or(NAME);
+    String::from_utf8_lossy(&name[..length]).into_owned()
+}
