@@ -8,6 +8,7 @@ pub mod load;
 pub mod maps;
 pub mod object;
 pub mod pins;
+pub mod programs;
 pub mod read;
 pub mod sizes;
 pub mod sweep;

@@ -27,6 +27,13 @@ impl Clock {
         Ok(Self { ticks_per_second: rate(ticks, uptime) })
     }
 
+    /// Time from one tick to a later one; zero when the later one is not known.
+    #[must_use]
+    pub fn since(self, then: u32, now: Option<u32>) -> Duration {
+        let ticks = now.map_or(0, |now| now.wrapping_sub(then));
+        Duration::from_millis(u64::from(ticks) * 1000 / u64::from(self.ticks_per_second))
+    }
+
     /// A duration in ticks; at least one.
     #[must_use]
     pub fn ticks(self, duration: Duration) -> u32 {

@@ -1,9 +1,6 @@
 //! Every map of the data plane, once, by its name and type.
 
-use aya::{
-    Ebpf,
-    maps::{Array, ArrayOfMaps, HashMap, Map, MapData, PerCpuArray},
-};
+use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray};
 use lb_common::{
     addr::{V4, V6},
     connection::{Connection, ConnectionKey, HalfOpen},
@@ -13,7 +10,7 @@ use lb_common::{
     service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer},
 };
 
-use super::load::LoadError;
+use super::pins::Pins;
 
 /// One slot pair of a scheduling table.
 pub type SlotPair = [u32; 2];
@@ -70,45 +67,42 @@ pub struct Maps {
     pub v6: FamilyMaps<V6>,
 }
 
-fn take<M: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, LoadError>
-where
-    LoadError: From<M::Error>,
-{
-    Ok(ebpf.take_map(name).ok_or(LoadError::Missing(name))?.try_into()?)
+fn open<M: TryFrom<Map, Error = MapError>>(pins: &Pins, name: &str) -> Result<M, MapError> {
+    Map::from_map_data(MapData::from_pin(pins.map(name))?)?.try_into()
 }
 
 macro_rules! family {
-    ($ebpf:expr, $vips:ident, $services:ident, $reverse:ident, $tcp:ident, $udp:ident, $half_open:ident) => {
+    ($pins:expr, $vips:ident, $services:ident, $reverse:ident, $tcp:ident, $udp:ident, $half_open:ident) => {
         FamilyMaps {
-            vips: take($ebpf, map::$vips)?,
-            services: take($ebpf, map::$services)?,
-            reverse: take($ebpf, map::$reverse)?,
-            tcp: take($ebpf, map::$tcp)?,
-            udp: take($ebpf, map::$udp)?,
-            half_open: take($ebpf, map::$half_open)?,
+            vips: open($pins, map::$vips)?,
+            services: open($pins, map::$services)?,
+            reverse: open($pins, map::$reverse)?,
+            tcp: open($pins, map::$tcp)?,
+            udp: open($pins, map::$udp)?,
+            half_open: open($pins, map::$half_open)?,
         }
     };
 }
 
 impl Maps {
-    /// Takes the maps out of a loaded object.
+    /// Opens the maps where [`super::load::load`] has pinned them.
     ///
     /// # Errors
     ///
-    /// [`LoadError::Missing`] and [`LoadError::MapAccess`] when the object is not of this program.
-    pub fn take(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
+    /// A map is not there or is of another kind.
+    pub fn open(pins: &Pins) -> Result<Self, MapError> {
         Ok(Self {
-            settings: take(ebpf, map::SETTINGS)?,
-            interfaces: take(ebpf, map::INTERFACES)?,
-            outcomes: take(ebpf, map::OUTCOMES)?,
-            virtual_servers: take(ebpf, map::VIRTUAL_SERVERS)?,
-            names: take(ebpf, map::NAMES)?,
-            scheduling: take(ebpf, map::SCHEDULING)?,
-            real_servers: take(ebpf, map::REAL_SERVERS)?,
-            loads: take(ebpf, map::LOADS)?,
-            traffic: take(ebpf, map::TRAFFIC)?,
-            v4: family!(ebpf, VIPS_V4, SERVICES_V4, REVERSE_V4, TCP_V4, UDP_V4, HALF_OPEN_V4),
-            v6: family!(ebpf, VIPS_V6, SERVICES_V6, REVERSE_V6, TCP_V6, UDP_V6, HALF_OPEN_V6),
+            settings: open(pins, map::SETTINGS)?,
+            interfaces: open(pins, map::INTERFACES)?,
+            outcomes: open(pins, map::OUTCOMES)?,
+            virtual_servers: open(pins, map::VIRTUAL_SERVERS)?,
+            names: open(pins, map::NAMES)?,
+            scheduling: open(pins, map::SCHEDULING)?,
+            real_servers: open(pins, map::REAL_SERVERS)?,
+            loads: open(pins, map::LOADS)?,
+            traffic: open(pins, map::TRAFFIC)?,
+            v4: family!(pins, VIPS_V4, SERVICES_V4, REVERSE_V4, TCP_V4, UDP_V4, HALF_OPEN_V4),
+            v6: family!(pins, VIPS_V6, SERVICES_V6, REVERSE_V6, TCP_V6, UDP_V6, HALF_OPEN_V6),
         })
     }
 }

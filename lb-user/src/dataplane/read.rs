@@ -66,13 +66,13 @@ pub fn read(maps: &Maps) -> Result<Wanted, ReadError> {
     })
 }
 
-/// Address and port of a real server in the map. `is_ipv6` is its virtual server's family.
+/// Address and port of a real server in the map. An IPv4 address leaves the last three words 0, which no IPv6 real server
+/// does.
 #[must_use]
-pub fn address(server: &RealServer, is_ipv6: bool) -> SocketAddr {
-    let ip = if is_ipv6 {
-        V6::from_wire(server.address).to_ip()
-    } else {
-        V4::from_wire(server.address[0]).to_ip()
+pub fn address(server: &RealServer) -> SocketAddr {
+    let ip = match server.address {
+        [word, 0, 0, 0] => V4::from_wire(word).to_ip(),
+        words => V6::from_wire(words).to_ip(),
     };
     SocketAddr::new(ip, server.port.number())
 }

@@ -25,8 +25,10 @@ use super::{
 /// Idle times in ticks of the connections of one virtual server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// TCP, both directions open or one of them still sending.
+    /// TCP, both directions open.
     pub established: u32,
+    /// TCP, one direction closed; while the other still sends, it is not idle.
+    pub half_closed: u32,
     /// TCP, both directions closed, or reset.
     pub closing: u32,
     /// TCP without a proven handshake.
@@ -123,7 +125,8 @@ where
     lb_common::service::ServiceKey<A>: Pod,
 {
     let tcp = |state: TcpState, timeouts: Timeouts| match state {
-        TcpState::Established | TcpState::HalfClosed => timeouts.established,
+        TcpState::Established => timeouts.established,
+        TcpState::HalfClosed => timeouts.half_closed,
         TcpState::TimeWait | TcpState::Close => timeouts.closing,
     };
     let mut table = Table { now, seen, expired: Vec::new() };
@@ -177,8 +180,6 @@ where
         total: impl Fn(&mut Seen) -> &mut u64,
     ) -> Result<(), SweepError> {
         let mut waiting: StdHashMap<ConnectionKey<A>, Half> = StdHashMap::new();
-        let mut alone: Vec<(ConnectionKey<A>, u32, Half)> = Vec::new();
-        let _ = &mut alone;
         let mut requests: Vec<(ConnectionKey<A>, Connection<A>)> = Vec::new();
         batch::for_each(map.map().fd(), |key: ConnectionKey<A>, value: V| {
             let connection = *connection(&value);

@@ -1,0 +1,130 @@
+//! The difference between two configurations in words: what `xlb reload` and `xlb diff` print.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    config::model::{Config, RealServer, VirtualServer},
+    control::message::{Action, Change},
+};
+
+/// What differs.
+pub(super) fn changes(old: &Config, new: &Config) -> Vec<Change> {
+    let mut found = Vec::new();
+    if old.global != new.global {
+        found.push(change(Action::Change, "global", differing(&old.global, &new.global)));
+    }
+    if old.api != new.api {
+        found.push(change(Action::Change, "api", differing(&old.api, &new.api)));
+    }
+    compare(
+        &by_name(&old.virtual_servers, |server| server.name.clone()),
+        &by_name(&new.virtual_servers, |server| server.name.clone()),
+        &mut found,
+        |name, old, new, found| virtual_server(name, old, new, found),
+    );
+    found
+}
+
+fn virtual_server(name: &str, old: &VirtualServer, new: &VirtualServer, found: &mut Vec<Change>) {
+    let without_pool = |server: &VirtualServer| VirtualServer { real_servers: Vec::new(), ..server.clone() };
+    let (old_rules, new_rules) = (without_pool(old), without_pool(new));
+    if old_rules != new_rules {
+        found.push(change(Action::Change, name, differing(&old_rules, &new_rules)));
+    }
+    let object = |real: &RealServer| format!("{name}/{}", real.name);
+    compare(
+        &by_name(&old.real_servers, object),
+        &by_name(&new.real_servers, object),
+        found,
+        |object, old, new, found| found.push(change(Action::Change, object, differing(old, new))),
+    );
+}
+
+fn by_name<T>(things: &[T], name: impl Fn(&T) -> String) -> BTreeMap<String, &T> {
+    things.iter().map(|thing| (name(thing), thing)).collect()
+}
+
+fn compare<T: PartialEq>(
+    old: &BTreeMap<String, &T>,
+    new: &BTreeMap<String, &T>,
+    found: &mut Vec<Change>,
+    differs: impl Fn(&str, &T, &T, &mut Vec<Change>),
+) {
+    for name in old.keys().filter(|name| !new.contains_key(*name)) {
+        found.push(change(Action::Remove, name, String::new()));
+    }
+    for (name, new) in new {
+        match old.get(name) {
+            None => found.push(change(Action::Add, name, String::new())),
+            Some(old) if old != new => differs(name, old, new, found),
+            Some(_) => {}
+        }
+    }
+}
+
+fn change(action: Action, object: &str, detail: String) -> Change {
+    Change { action, object: object.to_owned(), detail }
+}
+
+/// The fields that differ, as `field: old -> new`.
+fn differing<T: std::fmt::Debug>(old: &T, new: &T) -> String {
+    let lines = |thing: &T| format!("{thing:#?}").lines().map(str::to_owned).collect::<Vec<_>>();
+    let (old, new) = (lines(old), lines(new));
+    let field = |line: &str| line.trim().trim_end_matches(',').to_owned();
+    if old.len() != new.len() {
+        return "changed".to_owned();
+    }
+    let pairs = old.iter().zip(&new).filter(|(old, new)| old != new);
+    let words: Vec<String> = pairs
+        .map(|(old, new)| match (field(old).split_once(": "), field(new).split_once(": ")) {
+            (Some((name, old)), Some((_, new))) => format!("{name}: {old} -> {new}"),
+            _ => format!("{} -> {}", field(old), field(new)),
+        })
+        .collect();
+    words.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Host, parse};
+
+    fn config(text: &str) -> Config {
+        let (config, diagnostics) = parse(text, &Host { name: "lb".into() });
+        config.unwrap_or_else(|| panic!("{diagnostics:?}"))
+    }
+
+    const ONE: &str = r#"
+        [global]
+        interfaces = ["eth0"]
+        [[virtual_server]]
+        name = "web"
+        address = "192.0.2.10:80"
+        real_server = [ { name = "a", address = "10.0.0.1:80" }, { name = "b", address = "10.0.0.2:80" } ]
+    "#;
+
+    #[test]
+    fn the_same_configuration_has_no_difference() {
+        assert_eq!(changes(&config(ONE), &config(ONE)), Vec::new());
+    }
+
+    #[test]
+    fn every_kind_of_change_is_named_at_its_place() {
+        let two = ONE
+            .replace(r#"{ name = "a", address = "10.0.0.1:80" }"#, r#"{ name = "c", address = "10.0.0.3:80" }"#)
+            .replace(r#""10.0.0.2:80" }"#, r#""10.0.0.2:80", weight = 5 }"#)
+            .replace(r#"name = "web""#, "name = \"web\"\nscheduler = \"rr\"");
+        let found = changes(&config(ONE), &config(&two));
+        let words: Vec<String> =
+            found.iter().map(|change| format!("{:?} {} {}", change.action, change.object, change.detail)).collect();
+        assert_eq!(
+            words,
+            [
+                "Change web scheduler: Wlc -> Rr",
+                "Remove web/a ",
+                "Add web/c ",
+                "Change web/b weight: 1 -> 5",
+            ]
+        );
+    }
+}
