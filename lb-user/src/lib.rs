@@ -6,5 +6,6 @@ pub mod control;
 pub mod daemon;
 pub mod dataplane;
 pub mod health;
+pub mod host;
 pub mod plan;
 pub mod pool;
