@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, fmt, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::pool::RealServerState;
+
 /// The daemon at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -128,20 +130,6 @@ pub struct RealServer {
     pub check: Option<Check>,
 }
 
-/// What a real server gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RealServerState {
-    /// New connections.
-    Up,
-    /// Nothing: its checks fail.
-    Down,
-    /// Only what is left of its connections.
-    Drain,
-    /// Nothing: an operator said so.
-    Disabled,
-}
-
 /// The check that decides, or the worst of several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
@@ -191,17 +179,6 @@ impl fmt::Display for VirtualServerState {
         f.write_str(match self {
             Self::Up => "up",
             Self::Down => "down",
-        })
-    }
-}
-
-impl fmt::Display for RealServerState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Up => "up",
-            Self::Down => "down",
-            Self::Drain => "drain",
-            Self::Disabled => "disabled",
         })
     }
 }

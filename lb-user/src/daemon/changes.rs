@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     config::model::{Config, RealServer, VirtualServer},
-    control::message::{Action, Change},
+    control::{Action, Change},
 };
 
 /// What differs.
@@ -20,7 +20,7 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<Change> {
         &by_name(&old.virtual_servers, |server| server.name.clone()),
         &by_name(&new.virtual_servers, |server| server.name.clone()),
         &mut found,
-        |name, old, new, found| virtual_server(name, old, new, found),
+        virtual_server,
     );
     found
 }
@@ -111,20 +111,20 @@ mod tests {
     #[test]
     fn every_kind_of_change_is_named_at_its_place() {
         let two = ONE
-            .replace(r#"{ name = "a", address = "10.0.0.1:80" }"#, r#"{ name = "c", address = "10.0.0.3:80" }"#)
+            .replace(
+                r#"{ name = "a", address = "10.0.0.1:80" }"#,
+                r#"{ name = "c", address = "10.0.0.3:80" }"#,
+            )
             .replace(r#""10.0.0.2:80" }"#, r#""10.0.0.2:80", weight = 5 }"#)
             .replace(r#"name = "web""#, "name = \"web\"\nscheduler = \"rr\"");
         let found = changes(&config(ONE), &config(&two));
-        let words: Vec<String> =
-            found.iter().map(|change| format!("{:?} {} {}", change.action, change.object, change.detail)).collect();
+        let words: Vec<String> = found
+            .iter()
+            .map(|change| format!("{:?} {} {}", change.action, change.object, change.detail))
+            .collect();
         assert_eq!(
             words,
-            [
-                "Change web scheduler: Wlc -> Rr",
-                "Remove web/a ",
-                "Add web/c ",
-                "Change web/b weight: 1 -> 5",
-            ]
+            ["Change web scheduler: Wlc -> Rr", "Remove web/a ", "Add web/c ", "Change web/b weight: 1 -> 5",]
         );
     }
 }

@@ -103,8 +103,10 @@ impl Engine {
         rules: Rules,
     ) -> Result<Self, read::ReadError> {
         let current = read::read(&maps)?;
-        let capacity =
-            Capacity { virtual_servers: file.global.max_virtual_servers, real_servers: file.global.max_real_servers };
+        let capacity = Capacity {
+            virtual_servers: file.global.max_virtual_servers,
+            real_servers: file.global.max_real_servers,
+        };
         let registry = Registry::restore(
             capacity,
             current.names.iter().map(|(&index, name)| (index, name.clone())),
@@ -147,7 +149,11 @@ impl Engine {
                     let start = match self.statuses.get(check) {
                         Some(status) => Start::Carried(status.carry(now)),
                         None if served.contains(&(server.name.as_str(), real.address)) => {
-                            Start::Carried(Carried { health: Health::Up, weight: None, age: Default::default() })
+                            Start::Carried(Carried {
+                                health: Health::Up,
+                                weight: None,
+                                age: Default::default(),
+                            })
                         }
                         None => Start::Fresh(server.initial_state),
                     };
@@ -184,7 +190,12 @@ impl Engine {
     /// # Errors
     ///
     /// [`ApplyError`]; everything is as it was.
-    pub(super) fn replace(&mut self, file: Config, now: Instant, wall: SystemTime) -> Result<Vec<News>, ApplyError> {
+    pub(super) fn replace(
+        &mut self,
+        file: Config,
+        now: Instant,
+        wall: SystemTime,
+    ) -> Result<Vec<News>, ApplyError> {
         let old = (self.file.clone(), self.config.clone());
         self.config = self.overrides.applied_to(&file);
         self.file = file;

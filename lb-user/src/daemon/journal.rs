@@ -27,7 +27,13 @@ impl Default for Journal {
 
 impl Journal {
     /// Notes an event, logs it and tells who listens.
-    pub(super) fn note(&mut self, at: SystemTime, kind: Kind, object: impl Into<String>, message: impl Into<String>) {
+    pub(super) fn note(
+        &mut self,
+        at: SystemTime,
+        kind: Kind,
+        object: impl Into<String>,
+        message: impl Into<String>,
+    ) {
         let event = Event { at, kind, object: object.into(), message: message.into() };
         tracing::info!(object = event.object, "{}", event.message);
         if self.past.len() == REMEMBERED {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::model::{Check, Config, RealServer, VirtualServer},
-    control::message::Scope,
+    control::Scope,
     pool::{Admin, Override},
 };
 
@@ -118,7 +118,9 @@ impl Overrides {
             let added: Vec<RealServer> = entries
                 .iter()
                 .filter(|(address, _)| server.real_servers.iter().all(|real| real.address != **address))
-                .filter_map(|(&address, entry)| entry.added.as_ref().map(|added| like(server, address, added)))
+                .filter_map(|(&address, entry)| {
+                    entry.added.as_ref().map(|added| like(server, address, added))
+                })
                 .collect();
             server.real_servers.retain(|real| entries.get(&real.address).is_none_or(|entry| !entry.removed));
             server.real_servers.extend(added);
@@ -152,7 +154,8 @@ fn path(state_dir: &Path) -> PathBuf {
 /// A real server that is checked as the first one of the file is.
 fn like(server: &VirtualServer, address: SocketAddr, (name, weight): &(String, u16)) -> RealServer {
     let checks = server.real_servers.first().map_or_else(Vec::new, |first| {
-        let elsewhere = |check: &Check| Check { target: retarget(check.target, first.address, address), ..check.clone() };
+        let elsewhere =
+            |check: &Check| Check { target: retarget(check.target, first.address, address), ..check.clone() };
         first.checks.iter().map(elsewhere).collect()
     });
     RealServer { name: name.clone(), address, weight: *weight, max_connections: None, checks }

@@ -11,7 +11,8 @@ use super::engine::Engine;
 use crate::{
     config::model::{CheckKind, HttpCheck, Listen, Protocol, RealServer, Scheduler, VirtualServer},
     control::status::{
-        self, Check, Connections, DataPlane, Interface, Quorum, RealServerState, Status, Traffic, VirtualServerState,
+        self, Check, Connections, DataPlane, Interface, Quorum, RealServerState, Status, Traffic,
+        VirtualServerState,
     },
     dataplane::counters,
     health::Health,
@@ -94,12 +95,21 @@ fn virtual_server(
     for (position, real) in server.real_servers.iter().enumerate() {
         let member = pool.and_then(|pool| pool.real_servers.get(position));
         let traffic = traffic(engine, server, real)?;
-        real_servers.push(real_server(engine, real, member, configured.get(&real.address).copied(), traffic, now));
+        real_servers.push(real_server(
+            engine,
+            real,
+            member,
+            configured.get(&real.address).copied(),
+            traffic,
+            now,
+        ));
     }
     Ok(status::VirtualServer {
         name: server.name.clone(),
         address: match &server.listen {
-            Listen::Addresses(addresses) => addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+            Listen::Addresses(addresses) => {
+                addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+            }
             Listen::Fwmark(mark) => format!("fwmark {mark}"),
         },
         protocol: match server.protocol {
@@ -108,7 +118,11 @@ fn virtual_server(
         }
         .to_owned(),
         scheduler: scheduler(server.scheduler).to_owned(),
-        state: if pool.is_some_and(|pool| pool.up) { VirtualServerState::Up } else { VirtualServerState::Down },
+        state: if pool.is_some_and(|pool| pool.up) {
+            VirtualServerState::Up
+        } else {
+            VirtualServerState::Down
+        },
         quorum: Quorum { need: server.quorum, have: pool.map_or(0, |pool| pool.quorum.have) },
         traffic: real_servers.iter().fold(Traffic::default(), |sum, real| add(sum, real.traffic)),
         real_servers,
@@ -123,16 +137,10 @@ fn real_server(
     traffic: Traffic,
     now: (Instant, SystemTime),
 ) -> status::RealServer {
-    use crate::pool::RealServerState as State;
     status::RealServer {
         name: real.name.clone(),
         address: real.address.to_string(),
-        state: match member.map(|member| member.state) {
-            Some(State::Up) => RealServerState::Up,
-            Some(State::Drain) => RealServerState::Drain,
-            Some(State::Disabled) => RealServerState::Disabled,
-            Some(State::Down) | None => RealServerState::Down,
-        },
+        state: member.map_or(RealServerState::Down, |member| member.state),
         weight: member.map_or(real.weight, |member| member.full_weight),
         configured_weight,
         traffic,
@@ -143,10 +151,14 @@ fn real_server(
 /// The check that decides: the first one that fails, else the first one.
 fn check(engine: &Engine, real: &RealServer, (now, wall): (Instant, SystemTime)) -> Option<Check> {
     let known = || real.checks.iter().filter_map(|check| Some((check, engine.statuses.get(check)?)));
-    let (check, verdict) = known().find(|(_, status)| status.health == Health::Down).or_else(|| known().next())?;
+    let (check, verdict) =
+        known().find(|(_, status)| status.health == Health::Down).or_else(|| known().next())?;
     Some(Check {
         kind: kind(&check.kind).to_owned(),
-        last: verdict.last.as_ref().map_or_else(|| "not run yet".to_owned(), |(_, report)| report.result.text().to_owned()),
+        last: verdict
+            .last
+            .as_ref()
+            .map_or_else(|| "not run yet".to_owned(), |(_, report)| report.result.text().to_owned()),
         since: wall - now.saturating_duration_since(verdict.since),
     })
 }

@@ -1,8 +1,8 @@
 //! One real server's state and full weight: the operator's word before the checks' before the configuration's.
 
-use std::{collections::HashMap, time::Instant};
+use std::{collections::HashMap, fmt, time::Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::blindness::Guard;
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What a real server takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RealServerState {
     /// New connections.
@@ -22,6 +22,17 @@ pub enum RealServerState {
     Drain,
     /// Nothing: an operator has taken it out.
     Disabled,
+}
+
+impl fmt::Display for RealServerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Drain => "drain",
+            Self::Disabled => "disabled",
+        })
+    }
 }
 
 /// What operators have said about a real server.

@@ -1,0 +1,307 @@
+//! The way up: every step leaves what runs already as it is until the last ones, and what they did is undone when one fails.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use anyhow::Context as _;
+use lb_common::{
+    addr::Mac,
+    limits::{ATTACHED_INTERFACES, INTERFACES},
+    service::{Interface, interface},
+};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Daemon, Events, RunOptions, engine::Engine, journal::Journal, now, overrides::Overrides, secret, sweeper,
+    view::Attached,
+};
+use crate::{
+    config::{
+        self, Host,
+        model::{Config, SysctlPolicy},
+    },
+    control::{
+        server::{self, Limits},
+        socket::ControlSocket,
+    },
+    dataplane::{
+        attach::{self, Target},
+        load::{self, Loaded},
+        maps::Maps,
+        pins::Pins,
+        programs::Programs,
+        read,
+    },
+    health::{self, Context},
+    host::{
+        links::{Link, Mode, links},
+        sysctl::Sysctls,
+        watch::watch,
+    },
+    plan::HostView,
+};
+
+/// Calls that wait for the daemon.
+const CALLS: usize = 64;
+/// Results of checks that wait for the daemon.
+const RESULTS: usize = 4096;
+/// File descriptors that are not for checks.
+const OTHER_FILES: u64 = 256;
+
+/// Brings everything up; the daemon has only to serve.
+///
+/// # Errors
+///
+/// The first step that failed; what runs is as it was before.
+pub(super) async fn start(options: RunOptions) -> anyhow::Result<(Daemon, Events, JoinHandle<()>)> {
+    let (config, warnings) = config::load(&options.config, &Host::this())?;
+    for line in warnings.lines() {
+        tracing::warn!("{line}");
+    }
+    let socket_path = options.socket.as_ref().unwrap_or(&config.api.socket);
+    let socket = ControlSocket::bind(socket_path, config.api.socket_group.as_deref())?;
+    let listener = match config.api.listen {
+        Some(address) => {
+            let bound = TcpListener::bind(address).await;
+            Some(bound.with_context(|| format!("cannot listen on {address} (api.listen)"))?)
+        }
+        None => None,
+    };
+    let overrides = Overrides::load(&config.global.state_dir).with_context(|| {
+        let directory = config.global.state_dir.display();
+        format!(
+            "cannot read {directory}/overrides.json: mend it, or remove it to go back to the configuration"
+        )
+    })?;
+    let links = links(&config.global.interfaces).await?;
+
+    let pins = Pins::open(&config.global.pin_dir)?;
+    let Loaded { ebpf, adopted } = load::load(&(&config.global).into(), &pins)?;
+    let programs = Programs::new(ebpf);
+    match bring_up(options, config, overrides, &links, &pins, &programs) {
+        Ok((engine, attached, rules)) => {
+            tracing::info!(
+                "{}; attached to {}",
+                if adopted { "took over the running data plane" } else { "loaded the data plane" },
+                attached
+                    .1
+                    .iter()
+                    .map(|one| format!("{} ({})", one.name, one.mode))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            );
+            finish(engine, attached, rules, pins, programs, socket, listener).await
+        }
+        Err(error) => {
+            if !adopted && pins.links().is_ok_and(|links| links.is_empty()) {
+                pins.remove_maps();
+            }
+            Err(error)
+        }
+    }
+}
+
+type Up = (Engine, (RunOptions, Vec<Attached>), sweeper::Rules);
+
+fn bring_up(
+    options: RunOptions,
+    config: Config,
+    overrides: Overrides,
+    links: &[Link],
+    pins: &Pins,
+    programs: &Programs,
+) -> anyhow::Result<Up> {
+    let clock = programs.clock()?;
+    let maps = Maps::open(pins)?;
+    let before = read::read(&maps)?.interfaces;
+    let host = HostView {
+        hash_key: hash_key(&config)?,
+        ticks_per_second: clock.ticks_per_second,
+        interfaces: interfaces(links, &before)?,
+    };
+    let rules = sweeper::Rules::new(Mutex::new(HashMap::new()));
+    let mut engine = Engine::new(config, overrides, maps, host, clock, Arc::clone(&rules))?;
+    let (instant, wall) = now();
+    let checks = engine.checks(instant);
+    engine.watch(&checks, instant);
+    engine.apply(instant, wall)?;
+    sysctls(&engine.config);
+    let attached = attach_all(&engine, links, pins, programs)?;
+    for index in pins.links()? {
+        if !engine.host.interfaces.contains_key(&index) {
+            attach::detach(index, pins)?;
+        }
+    }
+    Ok((engine, (options, attached), rules))
+}
+
+/// The key of all hashing for a configuration.
+pub(super) fn hash_key(config: &Config) -> anyhow::Result<lb_common::hash::HashKey> {
+    let file = config.global.cluster_secret_file.as_deref();
+    secret::hash_key(file).with_context(|| {
+        let file = file.map(|file| file.display().to_string()).unwrap_or_default();
+        format!("cannot read {file} (global.cluster_secret_file)")
+    })
+}
+
+/// What the data plane has to know of the links. An interface keeps its row of counters for as long as it is attached.
+pub(super) fn interfaces(
+    links: &[Link],
+    before: &BTreeMap<u32, Interface>,
+) -> anyhow::Result<BTreeMap<u32, Interface>> {
+    let mut slots: Vec<u16> = before.values().map(|interface| interface.slot).collect();
+    let mut found = BTreeMap::new();
+    for link in links {
+        anyhow::ensure!(
+            link.index < INTERFACES,
+            "interface {} has index {}, above the {INTERFACES} the data plane has room for: make it again after a reboot",
+            link.name,
+            link.index
+        );
+        let slot = match before.get(&link.index) {
+            Some(interface) => interface.slot,
+            // Row 0 is for packets on interfaces that are not attached.
+            None => (1..ATTACHED_INTERFACES as u16)
+                .find(|slot| !slots.contains(slot))
+                .with_context(|| format!("more than {} interfaces", ATTACHED_INTERFACES - 1))?,
+        };
+        slots.push(slot);
+        let virtual_ = if link.is_virtual { interface::VIRTUAL } else { 0 };
+        let description = Interface {
+            mac: Mac::from(link.mac),
+            flags: interface::ATTACHED | virtual_,
+            mtu: u16::try_from(link.mtu).unwrap_or(u16::MAX),
+            slot,
+        };
+        found.insert(link.index, description);
+    }
+    Ok(found)
+}
+
+/// Attaches to all links; when one fails, those that were not attached before are detached again.
+pub(super) fn attach_all(
+    engine: &Engine,
+    links: &[Link],
+    pins: &Pins,
+    programs: &Programs,
+) -> anyhow::Result<Vec<Attached>> {
+    let before = pins.links()?;
+    let mut attached = Vec::new();
+    for (position, link) in links.iter().enumerate() {
+        let target = Target { name: link.name.clone(), index: link.index };
+        if let Err(error) = programs.attach(&target, engine.config.global.xdp_mode, pins) {
+            for link in links[..position].iter().filter(|link| !before.contains(&link.index)) {
+                attach::detach(link.index, pins)?;
+            }
+            return Err(error.into());
+        }
+        let slot = engine.host.interfaces.get(&link.index).map_or(0, |interface| interface.slot);
+        attached.push(Attached { name: link.name.clone(), slot, mode: String::new() });
+    }
+    Ok(attached)
+}
+
+/// How the program is attached, as the kernel says.
+pub(super) async fn modes(attached: &mut [Attached]) -> anyhow::Result<()> {
+    let names: Vec<String> = attached.iter().map(|one| one.name.clone()).collect();
+    for (one, link) in attached.iter_mut().zip(links(&names).await?) {
+        one.mode = match link.xdp.map(|xdp| xdp.mode) {
+            Some(Mode::Native) => "native",
+            Some(Mode::Generic) => "generic",
+            None => "detached",
+        }
+        .to_owned();
+        if one.mode == "generic" {
+            tracing::warn!(
+                "{} runs in generic mode: slower, and bulk TCP from senders with segmentation offload suffers",
+                one.name
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Sets or checks what forwarding needs. What fails is said, and the rest goes on: the balancer may do without.
+pub(super) fn sysctls(config: &Config) {
+    let sysctls = Sysctls::new(&config.global.state_dir);
+    let interfaces = &config.global.interfaces;
+    let (report, word) = match config.global.sysctl {
+        SysctlPolicy::Off => return,
+        SysctlPolicy::Check => (sysctls.check(interfaces), "should be"),
+        SysctlPolicy::Apply => (sysctls.apply(interfaces), "is now"),
+    };
+    for change in report.changes {
+        tracing::info!("{} {word} {}, was {}", change.name, change.to, change.from);
+    }
+    for note in report.notes {
+        tracing::warn!("{note}");
+    }
+    for error in report.errors {
+        tracing::error!("{:#}", anyhow::Error::new(error));
+    }
+}
+
+async fn finish(
+    engine: Engine,
+    (options, mut attached): (RunOptions, Vec<Attached>),
+    rules: sweeper::Rules,
+    pins: Pins,
+    programs: Programs,
+    socket: ControlSocket,
+    listener: Option<TcpListener>,
+) -> anyhow::Result<(Daemon, Events, JoinHandle<()>)> {
+    modes(&mut attached).await?;
+    let (hangup, terminate, interrupt) = Events::signals()?;
+    let host = watch().context("cannot watch the host's links, neighbours and routes")?;
+    let (results, health_events) = mpsc::channel(RESULTS);
+    let health = health::task::spawn(Context::new(&engine.config.global.script_user), max_running(), results);
+    health.set_checks(engine.checks(now().0));
+
+    let (sweeps, sweep_results) = mpsc::channel(1);
+    let (sweeper, wake) = std::sync::mpsc::channel();
+    let clock = programs.clock()?;
+    let (maps, clock_programs) = (Maps::open(&pins)?, programs.clone());
+    thread::Builder::new()
+        .name("sweep".into())
+        .spawn(move || sweeper::run(maps, clock, || clock_programs.now(), &rules, &wake, &sweeps))
+        .context("cannot start the sweep")?;
+
+    let (calls, call_receiver) = mpsc::channel(CALLS);
+    let shutdown = CancellationToken::new();
+    let server = tokio::spawn(server::serve(socket, listener, Limits::default(), calls, shutdown.clone()));
+    let daemon = Daemon {
+        options,
+        engine,
+        programs,
+        pins: Some(pins),
+        attached,
+        health,
+        journal: Journal::default(),
+        generation: 1,
+        shutdown,
+    };
+    let events = Events {
+        calls: call_receiver,
+        health: health_events,
+        host,
+        sweeps: sweep_results,
+        _sweeper: sweeper,
+        hangup,
+        terminate,
+        interrupt,
+    };
+    Ok((daemon, events, server))
+}
+
+/// Checks that may run at once: each holds a file or two. Raises the limit on open files to what is allowed.
+fn max_running() -> usize {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, hard)| {
+        if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft }
+    });
+    usize::try_from(limit.saturating_sub(OTHER_FILES) / 2).unwrap_or(usize::MAX).clamp(16, 8192)
+}
