@@ -85,8 +85,8 @@ pub enum SysctlError {
         #[source]
         source: io::Error,
     },
-    /// What was found cannot be remembered, so nothing was changed.
-    #[error("cannot keep the sysctls' original values in {path}: no sysctl was changed")]
+    /// What was found cannot be remembered or is not known any more; nothing is set that could not be put back.
+    #[error("cannot use {path}, which keeps the sysctls' original values")]
     Originals {
         /// The file.
         path: PathBuf,

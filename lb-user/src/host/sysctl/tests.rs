@@ -89,7 +89,7 @@ fn the_value_from_before_the_first_run_survives_a_second_one() {
     fixture.apply();
     fixture.set("net/ipv4/ip_forward", "0");
     fixture.apply();
-    fixture.sysctls.restore();
+    assert_eq!(fixture.sysctls.restore().changes.len(), 6);
     assert_eq!(fixture.get("net/ipv4/ip_forward"), "2");
 }
 
@@ -98,7 +98,7 @@ fn a_value_that_somebody_set_since_is_left_alone() {
     let fixture = Fixture::new();
     fixture.apply();
     fixture.set("net/ipv4/conf/all/send_redirects", "7");
-    fixture.sysctls.restore();
+    assert_eq!(fixture.sysctls.restore().changes.len(), 5);
     assert_eq!(fixture.get("net/ipv4/conf/all/send_redirects"), "7");
 }
 
