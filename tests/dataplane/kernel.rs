@@ -104,9 +104,9 @@ const fn actions(interface: u32, verdict: Verdict) -> &'static [u32] {
 }
 
 impl Twin for Kernel {
-    fn agrees(&mut self, interface: u32, frame: &[u8], verdict: Verdict, after: &[u8]) {
+    fn agrees(&mut self, interface: u32, frame: &[u8], verdict: Verdict, after: &[u8]) -> bool {
         if frame.len() < SHORTEST {
-            return;
+            return false;
         }
         let (said, bytes) = self.run(interface, frame);
         let expected = actions(interface, verdict);
@@ -117,6 +117,7 @@ impl Twin for Kernel {
             hex(after),
             hex(&bytes)
         );
+        true
     }
 
     fn follow(&mut self, memory: &Memory) {

@@ -12,7 +12,7 @@ use aya::{
 };
 use lb_common::{
     addr::{V4, V6},
-    connection::{Connection, ConnectionKey, HalfOpen},
+    connection::{Connection, ConnectionKey, HalfOpen, NextHop},
     counter::Counter,
     layout::map,
     limits::OUTCOME_ROW,
@@ -153,8 +153,10 @@ fn compare_entries<A, V>(
     }
 }
 
+/// Of a next hop that is not known nothing counts.
 fn timeless<A>(entry: Connection<A>) -> Connection<A> {
-    Connection { last_seen: 0, ..entry }
+    let next_hop = if entry.next_hop.mtu == 0 { NextHop::default() } else { entry.next_hop };
+    Connection { last_seen: 0, next_hop, ..entry }
 }
 
 fn half_timeless<A>(entry: HalfOpen<A>) -> HalfOpen<A> {
