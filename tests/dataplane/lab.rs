@@ -43,8 +43,8 @@ pub(crate) struct Lab<'a> {
     twin: Option<&'a mut dyn Twin>,
 }
 
-/// Entries of each table of established connections in [`Lab::on_host`]. Odd: one direction of the last pair does not fit.
-pub(crate) const CAPACITY: usize = 65;
+/// Established connections that there is room for in [`Lab::on_host`].
+pub(crate) const CONNECTIONS: usize = 32;
 
 /// How a frame ended.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ pub(crate) struct Ended {
 impl<'a> Lab<'a> {
     /// The world of the cases, on the host alone.
     pub(crate) fn on_host() -> Self {
-        Self::new(world::memory(CAPACITY), None)
+        Self::new(world::memory(CONNECTIONS), None)
     }
 
     /// These tables, and who has to agree.
