@@ -1,30 +1,51 @@
 //! The cases once more, with the program in the kernel beside the host: test runs in a network namespace that has the
-//! interfaces, routes and neighbours of the world.
+//! interfaces, routes and neighbours of the world. The product's own loader and writer put it there.
 
+mod collision;
+mod flood;
+mod loading;
 mod namespace;
 mod tables;
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf,
+    maps::Array,
     programs::{TestRun, TestRunOptions, Xdp},
 };
-use lb_common::{layout::map, limits::ATTACHED_INTERFACES, outcome::Disposition};
+use lb_common::{
+    counter::Counter,
+    layout::map,
+    outcome::{Disposition, Outcome},
+};
 use lb_ebpf::{memory::Memory, verdict::Verdict};
+use lb_user::{
+    dataplane::{
+        load::{self, PROGRAM},
+        maps::Maps,
+        pins::Pins,
+        sizes::Sizes,
+        write,
+    },
+    plan::{self, Wanted},
+};
 
 use crate::cases;
-use crate::lab::{CAPACITY, Lab, Outcomes, Twin, hex};
-use crate::world;
+use crate::lab::{CONNECTIONS, Lab, Outcomes, Twin, hex};
+use crate::packet::Packet;
+use crate::world::{self, arriving};
 
-/// The program and its maps. They are this process's and go with it.
+pub(crate) use namespace::with_the_world;
+
+/// The program, its maps, and what was written to them.
 pub(crate) struct Kernel {
     ebpf: Ebpf,
+    maps: Maps,
+    wanted: Wanted,
     /// Outcomes counted before the current lab.
     counted: Outcomes,
-    /// Scheduling tables as last written: replacing one makes the kernel wait for every CPU.
-    scheduling: BTreeMap<u32, Vec<u32>>,
 }
 
 /// Actions of XDP (linux/bpf.h).
@@ -36,47 +57,33 @@ const REDIRECT: u32 = 4;
 /// The kernel takes no frame that is shorter than an Ethernet header.
 const SHORTEST: usize = 14;
 
-/// Entries of the tables that evict: more than any test makes, for a choice of the kernel's is none of the host's.
-const EVICTING: u32 = 1 << 18;
+/// Sizes with room for so many established connections of each family and for the world.
+fn sizes(connections: usize) -> Sizes {
+    Sizes {
+        connections: connections as u32,
+        virtual_servers: world::VIRTUAL_SERVERS,
+        real_servers: world::VIRTUAL_SERVERS * world::STRIDE,
+    }
+}
 
 impl Kernel {
-    /// Loads the program; established connections take `capacity` entries.
-    pub(crate) fn load(capacity: usize) -> Self {
-        let object = std::env::var_os("XLB_OBJECT").map(|path| std::fs::read(path).unwrap());
-        let object = object.as_deref().or(lb_user::dataplane::object::OBJECT);
-        let object = object.expect("there is a kernel object: `cargo xtask build-ebpf` makes it");
-        let mut loader = EbpfLoader::new();
-        for (name, size) in [
-            (map::VIPS_V4, 64),
-            (map::VIPS_V6, 64),
-            (map::SERVICES_V4, 64),
-            (map::SERVICES_V6, 64),
-            (map::VIRTUAL_SERVERS, world::VIRTUAL_SERVERS),
-            (map::SCHEDULING, world::VIRTUAL_SERVERS),
-            (map::CURSORS, world::VIRTUAL_SERVERS),
-            (map::REAL_SERVERS, world::VIRTUAL_SERVERS * world::STRIDE),
-            (map::LOADS, world::VIRTUAL_SERVERS * world::STRIDE),
-            (map::TRAFFIC, world::VIRTUAL_SERVERS * world::STRIDE * 2),
-            (map::TCP_V4, capacity as u32),
-            (map::TCP_V6, capacity as u32),
-            (map::HALF_OPEN_V4, EVICTING),
-            (map::HALF_OPEN_V6, EVICTING),
-            (map::UDP_V4, EVICTING),
-            (map::UDP_V6, EVICTING),
-            (map::REVERSE_V4, 64),
-            (map::REVERSE_V6, 64),
-        ] {
-            loader.map_max_entries(name, size);
-        }
-        let mut ebpf = loader.load(object).unwrap();
-        let program: &mut Xdp = ebpf.program_mut("xlb").unwrap().try_into().unwrap();
-        program.load().unwrap();
-        Self { ebpf, counted: Outcomes::new(), scheduling: BTreeMap::new() }
+    /// Loads the program.
+    pub(crate) fn load(connections: usize, pins: &Pins) -> Self {
+        let mut ebpf = load::load(&sizes(connections), pins).unwrap().ebpf;
+        let maps = Maps::take(&mut ebpf).unwrap();
+        Self { ebpf, maps, wanted: Wanted::default(), counted: Outcomes::new() }
+    }
+
+    /// Loads the program and writes the world.
+    fn with_world(connections: usize, pins: &Pins) -> Self {
+        let mut kernel = Self::load(connections, pins);
+        kernel.follow(&world::memory(connections));
+        kernel
     }
 
     /// The action for a frame, and what became of it.
     fn run(&self, interface: u32, frame: &[u8]) -> (u32, Vec<u8>) {
-        let program: &Xdp = self.ebpf.program("xlb").unwrap().try_into().unwrap();
+        let program: &Xdp = self.ebpf.program(PROGRAM).unwrap().try_into().unwrap();
         // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let context: Vec<u8> =
             [0, frame.len() as u32, 0, interface, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect();
@@ -91,6 +98,34 @@ impl Kernel {
         assert_eq!(result.data_size_out as usize, frame.len());
         (result.return_value, after)
     }
+
+    /// The action for a packet that arrives from its neighbour, and what became of it.
+    fn send(&self, packet: &Packet) -> (u32, Vec<u8>) {
+        let (wire, packet) = arriving(packet);
+        self.run(wire.index.into(), &packet.bytes())
+    }
+
+    /// Packets that ended so, on all interfaces.
+    fn count(&self, outcome: Outcome) -> u64 {
+        let counted = tables::outcomes(&self.maps);
+        counted
+            .iter()
+            .filter(|((_, end), _)| *end == outcome)
+            .map(|(_, Counter { packets, .. })| packets)
+            .sum()
+    }
+
+    /// Forgets every entry and what was counted: for the next case. What is wanted stays, since replacing scheduling tables
+    /// takes the kernel long.
+    pub(crate) fn clear(&mut self) {
+        tables::follow(&mut self.maps, &Memory::default());
+        self.counted = tables::outcomes(&self.maps);
+    }
+
+    /// Positions in the sequences are the data plane's own; a case starts from those of the host.
+    fn cursors(&mut self) -> Array<&mut aya::maps::MapData, u32> {
+        self.ebpf.map_mut(map::CURSORS).unwrap().try_into().unwrap()
+    }
 }
 
 /// What the program may answer. Out of the interface it came from there are two ways, and the driver decides which works.
@@ -104,9 +139,9 @@ const fn actions(interface: u32, verdict: Verdict) -> &'static [u32] {
 }
 
 impl Twin for Kernel {
-    fn agrees(&mut self, interface: u32, frame: &[u8], verdict: Verdict, after: &[u8]) {
+    fn agrees(&mut self, interface: u32, frame: &[u8], verdict: Verdict, after: &[u8]) -> bool {
         if frame.len() < SHORTEST {
-            return;
+            return false;
         }
         let (said, bytes) = self.run(interface, frame);
         let expected = actions(interface, verdict);
@@ -117,22 +152,26 @@ impl Twin for Kernel {
             hex(after),
             hex(&bytes)
         );
+        true
     }
 
     fn follow(&mut self, memory: &Memory) {
-        tables::configure(&mut self.ebpf, memory);
-        for (index, table) in &memory.scheduling {
-            if self.scheduling.get(index) != Some(table) {
-                tables::schedule(&mut self.ebpf, *index, table);
-                self.scheduling.insert(*index, table.clone());
-            }
+        let wanted = tables::wanted(memory);
+        write::apply(&mut self.maps, &plan::diff(&self.wanted, &wanted)).unwrap();
+        self.wanted = wanted;
+        tables::follow(&mut self.maps, memory);
+        let mut cursors = self.cursors();
+        for index in memory.virtual_servers.keys() {
+            cursors.set(*index, memory.cursors.get(index).map_or(0, Cell::get), 0).unwrap();
         }
-        tables::prune(&mut self.ebpf, memory);
     }
 
     fn has_the_same(&mut self, memory: &Memory, outcomes: &Outcomes) {
-        tables::compare(&mut self.ebpf, memory);
-        let counted = tables::outcomes(&mut self.ebpf, ATTACHED_INTERFACES);
+        tables::compare(&self.maps, memory);
+        for (index, position) in &memory.cursors {
+            assert_eq!(self.cursors().get(index, 0).unwrap(), position.get(), "of virtual server {index}");
+        }
+        let counted = tables::outcomes(&self.maps);
         for (key, now) in &counted {
             let before = self.counted.get(key).copied().unwrap_or_default();
             let host = outcomes.get(key).copied().unwrap_or_default();
@@ -146,23 +185,15 @@ impl Twin for Kernel {
     }
 }
 
-impl Kernel {
-    /// Forgets every entry and what was counted: for the next case.
-    pub(crate) fn clear(&mut self) {
-        self.follow(&Memory::default());
-        self.counted = tables::outcomes(&mut self.ebpf, ATTACHED_INTERFACES);
-    }
-}
-
 #[test]
 fn every_case_holds_in_the_kernel() {
-    namespace::with_the_world(|| {
-        let mut kernel = Kernel::load(CAPACITY);
+    with_the_world(|pins| {
+        let mut kernel = Kernel::load(CONNECTIONS, pins);
         let failed: Vec<&str> = cases::all()
             .filter(|(name, case)| {
                 kernel.clear();
                 let holds = catch_unwind(AssertUnwindSafe(|| {
-                    let mut lab = Lab::new(world::memory(CAPACITY), Some(&mut kernel));
+                    let mut lab = Lab::new(world::memory(CONNECTIONS), Some(&mut kernel));
                     case(&mut lab);
                     lab.check();
                 }));
@@ -176,5 +207,3 @@ fn every_case_holds_in_the_kernel() {
         assert!(failed.is_empty(), "{failed:#?}");
     });
 }
-
-pub(crate) use namespace::with_the_world;

@@ -26,8 +26,8 @@ pub(crate) type Outcomes = BTreeMap<(u16, Outcome), Counter>;
 
 /// The same data plane somewhere else.
 pub(crate) trait Twin {
-    /// Gives it a frame; panics unless it ends as on the host.
-    fn agrees(&mut self, interface: u32, frame: &[u8], verdict: Verdict, after: &[u8]);
+    /// Gives it a frame; panics unless it ends as on the host. False when it takes no such frame.
+    fn agrees(&mut self, interface: u32, frame: &[u8], verdict: Verdict, after: &[u8]) -> bool;
     /// Makes its configuration the host's and removes entries that the host no longer has.
     fn follow(&mut self, memory: &Memory);
     /// Panics unless its entries, loads and counters are the host's.
@@ -43,8 +43,8 @@ pub(crate) struct Lab<'a> {
     twin: Option<&'a mut dyn Twin>,
 }
 
-/// Entries of each table of established connections in [`Lab::on_host`]. Odd: one direction of the last pair does not fit.
-pub(crate) const CAPACITY: usize = 65;
+/// Established connections that there is room for in [`Lab::on_host`].
+pub(crate) const CONNECTIONS: usize = 32;
 
 /// How a frame ended.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ pub(crate) struct Ended {
 impl<'a> Lab<'a> {
     /// The world of the cases, on the host alone.
     pub(crate) fn on_host() -> Self {
-        Self::new(world::memory(CAPACITY), None)
+        Self::new(world::memory(CONNECTIONS), None)
     }
 
     /// These tables, and who has to agree.
@@ -73,10 +73,9 @@ impl<'a> Lab<'a> {
         let mut bytes = frame.to_vec();
         let mut packet = Frame { interface, bytes: &mut bytes };
         let verdict = forward(&mut packet, &mut self.memory, &mut self.workspace);
-        let slot = self.memory.interfaces.get(&interface).map_or(0, |described| described.slot);
-        self.outcomes.entry((slot, verdict.outcome())).or_default().add(frame.len() as u64);
-        if let Some(twin) = &mut self.twin {
-            twin.agrees(interface, frame, verdict, &bytes);
+        if self.twin.as_mut().is_none_or(|twin| twin.agrees(interface, frame, verdict, &bytes)) {
+            let slot = self.memory.interfaces.get(&interface).map_or(0, |described| described.slot);
+            self.outcomes.entry((slot, verdict.outcome())).or_default().add(frame.len() as u64);
         }
         Ended { verdict, bytes }
     }

@@ -214,11 +214,11 @@ fn way_to(address: IpAddr) -> (Wire, [u8; 6]) {
     known.map_or(router, |(_, wire, mac)| (*wire, *mac))
 }
 
-/// The tables of this world; established connections take `capacity` entries.
-pub(crate) fn memory(capacity: usize) -> Memory {
+/// The tables of this world with room for so many established connections of each family.
+pub(crate) fn memory(connections: usize) -> Memory {
     let mut memory = Memory {
         settings: Some(Settings { hash_key: [7, 11], generation: 1, ticks_per_second: 250 }),
-        capacity: Some(capacity),
+        capacity: Some(2 * connections),
         ..Memory::default()
     };
     for (slot, wire) in (1..).zip([OUTSIDE, INSIDE]) {

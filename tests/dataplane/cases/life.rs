@@ -9,7 +9,7 @@ use lb_common::{
     tcp::header::{ACK, FIN, RST, SYN},
 };
 
-use crate::lab::{CAPACITY, Lab, reply};
+use crate::lab::{CONNECTIONS, Lab, reply};
 use crate::packet::{Packet, tcp, udp};
 use crate::world::{self, ALONE, DNS, DNS_V6, EMPTY, UNRESOLVED, UNROUTED, WEB, WEB_AGAIN, WEB_V6, at};
 
@@ -31,6 +31,7 @@ cases![
     a_connection_whose_real_server_is_gone_starts_anew,
     a_half_closed_connection_goes_on,
     a_full_table_disturbs_nobody,
+    room_for_one_direction_is_no_room,
     an_unknown_neighbour_is_left_to_the_kernel_until_it_is_known,
     a_real_server_without_a_route_is_left_to_the_kernel,
     a_client_whose_neighbour_is_unknown_is_answered_the_way_it_came,
@@ -170,7 +171,7 @@ fn a_connection_whose_real_server_is_gone_starts_anew(lab: &mut Lab<'_>) {
         let second = lab.reaches(&tcp(at(CLIENT), at(WEB), SYN), Outcome::NewConnection);
         assert_ne!(first, second);
         lab.change_and_renew(|memory| {
-            *memory = world::memory(CAPACITY);
+            *memory = world::memory(CONNECTIONS);
         });
     }
 }
@@ -189,7 +190,7 @@ fn a_half_closed_connection_goes_on(lab: &mut Lab<'_>) {
 
 fn a_full_table_disturbs_nobody(lab: &mut Lab<'_>) {
     let client = |number: usize| at(&format!("198.51.100.7:{}", 10_000 + number));
-    let fit = CAPACITY / 2;
+    let fit = CONNECTIONS;
     let servers: Vec<_> = (0..fit).map(|number| lab.establishes(client(number), WEB)).collect();
     assert_eq!(lab.memory.v4.tcp.len(), 2 * fit);
     let late = client(fit);
@@ -207,6 +208,21 @@ fn a_full_table_disturbs_nobody(lab: &mut Lab<'_>) {
     lab.change(|memory| memory.v4.tcp.clear());
     assert_eq!(lab.reaches(&ack, Outcome::Forwarded), server);
     assert_eq!(lab.memory.v4.tcp.len(), 2, "it is promoted once there is room");
+}
+
+fn room_for_one_direction_is_no_room(lab: &mut Lab<'_>) {
+    let client = |number: usize| at(&format!("198.51.100.7:{}", 10_000 + number));
+    for number in 0..CONNECTIONS {
+        lab.establishes(client(number), WEB);
+    }
+    let full = lab.memory.v4.tcp.len();
+    lab.change(|memory| memory.v4.tcp.retain(|key, _| key.source_port != Port::new(10_000)));
+    assert_eq!(lab.memory.v4.tcp.len(), full - 1);
+    let late = client(CONNECTIONS);
+    let server = lab.reaches(&tcp(late, at(WEB), SYN), Outcome::NewConnection);
+    lab.answers(&tcp(server, late, SYN | ACK).numbered(5000, 1001), WEB);
+    lab.reaches(&tcp(late, at(WEB), ACK).numbered(1001, 5001), Outcome::TableFull);
+    assert_eq!(lab.memory.v4.tcp.len(), full - 1, "no half of a connection is left");
 }
 
 fn an_unknown_neighbour_is_left_to_the_kernel_until_it_is_known(lab: &mut Lab<'_>) {

@@ -1,23 +1,31 @@
-//! A network namespace with the interfaces, routes and neighbours of the world. It belongs to one thread and goes with it.
+//! Namespaces with the interfaces, routes and neighbours of the world, and a BPF file system. They belong to one thread and
+//! go with it.
 
 use std::io::Write;
 use std::panic::resume_unwind;
 use std::process::{Command, Stdio};
 use std::thread;
 
+use lb_tests::bpffs::Bpffs;
+use lb_user::dataplane::pins::Pins;
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::world::{INSIDE, NEIGHBOURS, OUTSIDE, ROUTED, ROUTER};
 
-/// Runs `test` in such a namespace, on a thread of its own.
-pub(crate) fn with_the_world(test: impl FnOnce() + Send + 'static) {
+/// Runs `test` in them, on a thread of its own, with a pin directory of its own.
+pub(crate) fn with_the_world(test: impl FnOnce(&Pins) + Send + 'static) {
     let thread = thread::spawn(|| {
-        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let bpffs = Bpffs::mount(&directory.path().join("bpf")).unwrap();
+        let pins = Pins::open(&bpffs.path().join("xlb")).unwrap();
         for forwarding in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
             std::fs::write(format!("/proc/sys/net/{forwarding}"), "1").unwrap();
         }
         ip(&describe());
-        test();
+        test(&pins);
     });
     if let Err(panic) = thread.join() {
         resume_unwind(panic);
