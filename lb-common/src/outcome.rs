@@ -57,6 +57,8 @@ outcomes! {
     TableFull = "table_full", Send;
     /// A real server's packet without an entry, translated by the reverse index.
     StatelessReply = "stateless_reply", Send;
+    /// Answered with a TCP reset: its real server is gone, or nothing is known of its connection.
+    Reset = "reset", Send;
     /// Translated; the kernel resolves the neighbour or reports that there is no route.
     KernelRoute = "kernel_route", Kernel;
 

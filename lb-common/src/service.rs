@@ -163,6 +163,10 @@ pub struct Settings {
     pub generation: u32,
     /// Ticks of the clock a second (the kernel's HZ).
     pub ticks_per_second: u32,
+    /// [`crate::layout::VERSION`] of whoever made the maps; 0 before they are written first.
+    pub version: u32,
+    /// Always 0.
+    pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<Settings>() == 16 + 4 + 4);
+const _: () = assert!(size_of::<Settings>() == 16 + 4 + 4 + 4 + 4);

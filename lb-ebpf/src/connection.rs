@@ -99,20 +99,34 @@ pub(crate) fn remove_half_open<A: Address, T: Tables<A>>(
     tables.remove_half_open(other_key);
 }
 
-/// Verifies an entry of another generation: is its real server still there, and what is the route now? False when its
-/// connection has to give way to a new one.
+/// What has become of the real server of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is there.
+    Alive,
+    /// Its connections give way to new ones.
+    Gone,
+    /// Its connections end with a reset.
+    Reset,
+}
+
+/// Verifies an entry of another generation: is its real server still there, and what is the route now?
 #[inline(always)]
 pub(crate) fn renew<A: Address, T: Tables<A>>(
     tables: &mut T,
     arrival: &Arrival<A>,
     entry: &mut Connection<A>,
-) -> bool {
+) -> Standing {
     if entry.generation == arrival.generation {
-        return true;
+        return Standing::Alive;
     }
-    let Some(server) = tables.real_server(entry.real_server) else { return false };
+    let Some(server) = tables.real_server(entry.real_server) else { return Standing::Gone };
     if server.flags & real_server::PRESENT == 0 || server.flags & real_server::RESCHEDULE != 0 {
-        return false;
+        return Standing::Gone;
+    }
+    if server.flags & real_server::RESET != 0 {
+        // Datagrams have no reset; the next ones go to another real server.
+        return if arrival.datagram.protocol == Protocol::Tcp { Standing::Reset } else { Standing::Gone };
     }
     let learned = entry.flags & flags::REPLY != 0 && entry.next_hop.mtu != 0;
     entry.generation = arrival.generation;
@@ -127,7 +141,7 @@ pub(crate) fn renew<A: Address, T: Tables<A>>(
         }
         Route::NotForwarded => entry.next_hop.mtu = 0,
     }
-    true
+    Standing::Alive
 }
 
 /// What a packet does to an unproven connection.

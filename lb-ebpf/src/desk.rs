@@ -14,6 +14,8 @@ use crate::parse::{Arrival, Datagram};
 pub struct Desk<A> {
     /// The packet.
     pub arrival: Arrival<A>,
+    /// Whether the short way has found its connection.
+    pub known: bool,
     /// The packet's direction.
     pub entry: Connection<A>,
     /// The opposite direction.
@@ -69,5 +71,12 @@ fn empty<A: Address>(address: A) -> Desk<A> {
     };
     let arrival =
         Arrival { datagram, interface: 0, partial: false, generation: 0, ticks_per_second: 0, now: 0 };
-    Desk { arrival, entry, other: HalfOpen { connection: entry, server_sequence: 0 }, other_key: key, key }
+    Desk {
+        arrival,
+        known: false,
+        entry,
+        other: HalfOpen { connection: entry, server_sequence: 0 },
+        other_key: key,
+        key,
+    }
 }

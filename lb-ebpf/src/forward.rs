@@ -20,7 +20,7 @@ use crate::{
     open,
     packet::Packet,
     parse::{Arrival, Unreadable, datagram},
-    review,
+    reset, review,
     rewrite::{self, Exit, Translation},
     stateless,
     tables::Tables,
@@ -125,7 +125,9 @@ fn network<A: Ip, P: Packet, T: Tables<A>>(
         ticks_per_second: settings.ticks_per_second,
         now: tables.now(),
     };
-    if let Some(entry) = tables.connection(datagram.protocol, &datagram.key)
+    let entry = tables.connection(datagram.protocol, &datagram.key);
+    desk.known = entry.is_some();
+    if let Some(entry) = entry
         && entry.generation == arrival.generation
         && datagram.flags & (SYN | FIN | RST | ACK) == ACK
     {
@@ -158,6 +160,9 @@ pub fn longer<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     desk: &mut Desk<A>,
 ) -> Verdict {
     let outcome = decide(packet, tables, desk);
+    if outcome == Outcome::Reset {
+        return reset::answer(packet, &desk.arrival);
+    }
     if outcome.disposition() != Disposition::Send {
         return outcome.into();
     }

@@ -5,7 +5,7 @@ use lb_common::connection::ConnectionKey;
 
 use crate::{
     checksum,
-    headers::{Extension, Ipv4, Ipv6, Wire32, protocol},
+    headers::{Be16, Be32, Extension, Ipv4, Ipv6, Wire32, protocol},
     packet::Packet,
 };
 
@@ -52,7 +52,20 @@ pub trait Ip: Address {
         delta: u16,
         hop: Hop,
     ) -> Option<()>;
+
+    /// Writes a header of our own at `offset`: without options, not a fragment, for a payload of `length` bytes from and to
+    /// the addresses of `key`. Answers the offset of the payload.
+    fn compose<P: Packet>(
+        packet: &mut P,
+        offset: usize,
+        key: &ConnectionKey<Self>,
+        protocol: u8,
+        length: u16,
+    ) -> Option<usize>;
 }
+
+/// TTL of packets of our own: the default of Linux.
+const TTL: u8 = 64;
 
 impl Ip for V4 {
     #[inline(always)]
@@ -96,6 +109,35 @@ impl Ip for V4 {
         };
         header.checksum = checksum::update(header.checksum, delta);
         Some(())
+    }
+
+    #[inline(always)]
+    fn compose<P: Packet>(
+        packet: &mut P,
+        offset: usize,
+        key: &ConnectionKey<Self>,
+        protocol: u8,
+        length: u16,
+    ) -> Option<usize> {
+        /// Don't fragment.
+        const DF: u16 = 0x4000;
+        let header: &mut Ipv4 = packet.get_mut(offset)?;
+        let total_length = size_of::<Ipv4>() as u16 + length;
+        header.version_length = 0x45;
+        header.traffic_class = 0;
+        header.total_length = Be16::new(total_length);
+        header.identification = Be16::new(0);
+        header.fragment = Be16::new(DF);
+        header.ttl = TTL;
+        header.protocol = protocol;
+        header.source = Wire32::new(key.source.to_wire());
+        header.destination = Wire32::new(key.destination.to_wire());
+        let words = [0x4500, total_length, DF, (TTL as u16) << 8 | protocol as u16];
+        let sum = words
+            .iter()
+            .fold(key.source.sum() + key.destination.sum(), |sum, word| sum + word.to_be() as u32);
+        header.checksum = !checksum::fold(sum);
+        Some(offset + size_of::<Ipv4>())
     }
 }
 
@@ -156,5 +198,26 @@ impl Ip for V6 {
             header.hop_limit = header.hop_limit.wrapping_sub(1);
         }
         Some(())
+    }
+
+    #[inline(always)]
+    fn compose<P: Packet>(
+        packet: &mut P,
+        offset: usize,
+        key: &ConnectionKey<Self>,
+        protocol: u8,
+        length: u16,
+    ) -> Option<usize> {
+        let header: &mut Ipv6 = packet.get_mut(offset)?;
+        header.version_class_flow = Be32::new(6 << 28);
+        header.payload_length = Be16::new(length);
+        header.next_header = protocol;
+        header.hop_limit = TTL;
+        let (source, destination) = (key.source.to_wire(), key.destination.to_wire());
+        for word in 0..4 {
+            header.source[word] = Wire32::new(source[word]);
+            header.destination[word] = Wire32::new(destination[word]);
+        }
+        Some(offset + size_of::<Ipv6>())
     }
 }

@@ -19,6 +19,7 @@ pub mod memory;
 mod open;
 pub mod packet;
 pub mod parse;
+mod reset;
 mod review;
 pub mod rewrite;
 pub mod select;

@@ -66,6 +66,13 @@ impl Packet for Frame<'_> {
         });
         Some(fold(sum))
     }
+
+    fn truncate(&mut self, length: usize) -> bool {
+        let whole = core::mem::take(&mut self.bytes);
+        let fits = length <= whole.len();
+        self.bytes = if fits { &mut whole[..length] } else { whole };
+        fits
+    }
 }
 
 /// Tables of one family.

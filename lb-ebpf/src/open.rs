@@ -49,7 +49,11 @@ pub(crate) fn for_vip<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     let begins = datagram.protocol == Protocol::Udp || datagram.flags & (SYN | ACK) == SYN;
     // A reset of nothing, or an answer to a SYN that nobody sent, opens nothing.
     if !begins && (datagram.flags & (SYN | RST) != 0 || server.flags & virtual_server::ADOPT == 0) {
-        return Outcome::WithoutState;
+        return if server.flags & virtual_server::RESET != 0 {
+            Outcome::Reset
+        } else {
+            Outcome::WithoutState
+        };
     }
     let choice = if begins { Choice::Scheduled } else { Choice::Deterministic };
     let selection = Selection::new(index, &server, key, choice);

@@ -33,4 +33,7 @@ pub trait Packet {
     /// The folded one's complement sum of `length` bytes from `offset`, odd lengths padded with a zero byte (RFC 1071),
     /// or `None` when the frame is shorter or `length` is above 9216.
     fn sum(&self, offset: usize, length: usize) -> Option<u16>;
+
+    /// Cuts the whole frame to `length` bytes; false when it is shorter or cannot be cut.
+    fn truncate(&mut self, length: usize) -> bool;
 }

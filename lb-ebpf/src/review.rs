@@ -10,7 +10,7 @@ use lb_common::{
 };
 
 use crate::{
-    connection::{self, RealAddress},
+    connection::{self, RealAddress, Standing},
     desk::Desk,
     forward::touch,
     ip::Ip,
@@ -26,6 +26,9 @@ pub(crate) fn review<A: Ip + RealAddress, T: Tables<A>>(
 ) -> Option<Outcome> {
     let arrival = &desk.arrival;
     let datagram = &arrival.datagram;
+    if !desk.known {
+        return None;
+    }
     desk.entry.copy_from(tables.connection(datagram.protocol, &datagram.key)?);
     desk.other_key = desk.entry.translated.reversed();
     if datagram.has_bad_flags() {
@@ -38,9 +41,11 @@ pub(crate) fn review<A: Ip + RealAddress, T: Tables<A>>(
             return None;
         }
     }
-    if !connection::renew(tables, arrival, &mut desk.entry) {
+    let standing = connection::renew(tables, arrival, &mut desk.entry);
+    if standing != Standing::Alive {
+        // The other end learns when it sends: its packet reaches the end that was reset, which answers with a reset itself.
         connection::remove(tables, datagram.protocol, &datagram.key, &desk.other_key);
-        return None;
+        return if standing == Standing::Reset { Some(Outcome::Reset) } else { None };
     }
     desk.entry.flags |= connection::seen(datagram.flags);
     touch(&mut desk.entry, arrival);

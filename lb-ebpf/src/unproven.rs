@@ -11,7 +11,7 @@ use lb_common::{
 };
 
 use crate::{
-    connection::{self, Progress, RealAddress},
+    connection::{self, Progress, RealAddress, Standing},
     desk::Desk,
     headers::Tcp,
     ip::Ip,
@@ -48,9 +48,16 @@ pub(crate) fn unproven<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     // What eviction has left only half of, what a reset has ended, and what lost its real server starts afresh.
     let refused =
         datagram.flags & (SYN | ACK) == SYN && TcpState::of(desk.entry.flags, other_flags).gives_way_to_syn();
-    if !complete || refused || !connection::renew(tables, arrival, &mut desk.entry) {
+    let standing = if !complete || refused {
+        Standing::Gone
+    } else {
+        connection::renew(tables, arrival, &mut desk.entry)
+    };
+    if standing != Standing::Alive {
         connection::remove_half_open(tables, key, &desk.other_key);
-        return None;
+        // A client that repeats its SYN gets another real server at once.
+        let begins = datagram.flags & (SYN | ACK) == SYN;
+        return if standing == Standing::Reset && !begins { Some(Outcome::Reset) } else { None };
     }
     desk.entry.flags |= connection::seen(datagram.flags);
     desk.entry.last_seen = arrival.now;

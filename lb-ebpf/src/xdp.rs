@@ -1,9 +1,11 @@
 //! A frame in the XDP context.
 #![allow(unsafe_code, reason = "the packet adapter; see ARCHITECTURE.md")]
 
+use core::ptr::read_volatile;
+
 use aya_ebpf::{
     EbpfContext,
-    helpers::generated::{bpf_csum_diff, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
+    helpers::generated::{bpf_csum_diff, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
     programs::XdpContext,
 };
 use lb_ebpf::{
@@ -39,8 +41,18 @@ impl<'a> Frame<'a> {
         if offset > REACH {
             return None;
         }
-        let start = self.context.data() + offset;
-        if start + size_of::<T>() > self.context.data_end() {
+        // Volatile: the verifier knows a pointer to be safe only after it was compared itself. The compiler would take the
+        // comparison of a later header for that of an earlier one.
+        // SAFETY: the context is this run's.
+        let (data, end) = unsafe {
+            let context = self.context.ctx;
+            (
+                read_volatile(&raw const (*context).data) as usize,
+                read_volatile(&raw const (*context).data_end) as usize,
+            )
+        };
+        let start = data + offset;
+        if start + size_of::<T>() > end {
             return None;
         }
         Some(start as *mut T)
@@ -109,5 +121,16 @@ impl Packet for Frame<'_> {
             }
         }
         None
+    }
+
+    #[inline(always)]
+    fn truncate(&mut self, length: usize) -> bool {
+        let context = self.context.as_ptr().cast();
+        // SAFETY: the context is this run's; no reference into the frame outlives this exclusive borrow.
+        unsafe {
+            let now = bpf_xdp_get_buff_len(context);
+            length as u64 <= now
+                && bpf_xdp_adjust_tail(context, (length as u64).wrapping_sub(now) as i32) == 0
+        }
     }
 }

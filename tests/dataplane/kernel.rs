@@ -69,8 +69,8 @@ fn sizes(connections: usize) -> Sizes {
 impl Kernel {
     /// Loads the program.
     pub(crate) fn load(connections: usize, pins: &Pins) -> Self {
-        let mut ebpf = load::load(&sizes(connections), pins).unwrap().ebpf;
-        let maps = Maps::take(&mut ebpf).unwrap();
+        let ebpf = load::load(&sizes(connections), pins).unwrap().ebpf;
+        let maps = Maps::open(pins).unwrap();
         Self { ebpf, maps, wanted: Wanted::default(), counted: Outcomes::new() }
     }
 

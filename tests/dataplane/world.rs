@@ -217,7 +217,13 @@ fn way_to(address: IpAddr) -> (Wire, [u8; 6]) {
 /// The tables of this world with room for so many established connections of each family.
 pub(crate) fn memory(connections: usize) -> Memory {
     let mut memory = Memory {
-        settings: Some(Settings { hash_key: [7, 11], generation: 1, ticks_per_second: 250 }),
+        settings: Some(Settings {
+            hash_key: [7, 11],
+            generation: 1,
+            ticks_per_second: 250,
+            version: 1,
+            reserved: 0,
+        }),
         capacity: Some(2 * connections),
         ..Memory::default()
     };

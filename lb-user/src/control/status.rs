@@ -44,8 +44,10 @@ pub struct Interface {
 /// Fill of the connection table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connections {
-    /// Open in both directions.
+    /// Open in one direction at least.
     pub established: u64,
+    /// Closed in both directions, not forgotten yet.
+    pub closing: u64,
     /// Not answered yet.
     pub half_open: u64,
     /// Entries there is room for.

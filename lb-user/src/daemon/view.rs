@@ -61,6 +61,7 @@ pub(super) fn status(
                 .collect(),
             connections: Connections {
                 established: engine.seen.established,
+                closing: engine.seen.closing,
                 half_open: engine.seen.half_open,
                 capacity,
             },
@@ -171,7 +172,7 @@ fn traffic(engine: &Engine, server: &VirtualServer, real: &RealServer) -> Result
     let Some(index) = index else { return Ok(Traffic::default()) };
     let counted = counters::traffic(&engine.maps, index)?;
     Ok(Traffic {
-        connections: counted.load.active + counted.load.inactive,
+        connections: counted.load.active,
         packets_in: counted.requests.packets,
         packets_out: counted.replies.packets,
         bytes_in: counted.requests.bytes,

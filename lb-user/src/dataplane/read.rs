@@ -9,6 +9,7 @@ use aya::{
 use lb_common::{
     addr::{Address as _, V4, V6},
     hash::HashKey,
+    layout::VERSION,
     limits::NAME,
     service::{RealServer, ServiceKey, VipKey, interface, real_server},
 };
@@ -22,6 +23,12 @@ use crate::plan::{Family, Wanted};
 /// Why the maps were not read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
+    /// They are of another version.
+    #[error(
+        "the pinned maps have layout {0}, this xlb has layout {VERSION}; nothing was changed. Go back to the version that made \
+         them, or run `xlb unload` first: that stops forwarding and forgets all connections"
+    )]
+    Version(u32),
     /// An array.
     #[error("cannot read a pinned map")]
     Map(#[from] MapError),
@@ -37,6 +44,9 @@ pub enum ReadError {
 /// [`ReadError`].
 pub fn read(maps: &Maps) -> Result<Wanted, ReadError> {
     let settings = maps.settings.get(&0, 0)?;
+    if settings.version != VERSION && settings.version != 0 {
+        return Err(ReadError::Version(settings.version));
+    }
     let names = elements(&maps.names, |name| name[0] != 0)?;
     let names: std::collections::BTreeMap<u32, String> =
         names.into_iter().map(|(index, name)| (index, from_bytes(&name))).collect();

@@ -40,7 +40,7 @@ pub struct Timeouts {
 /// Live connections of one real server, as counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Live {
-    /// TCP in state established, UDP.
+    /// TCP that is open in one direction at least, UDP.
     pub active: u64,
     /// TCP in every other state.
     pub inactive: u64,
@@ -51,8 +51,10 @@ pub struct Live {
 pub struct Seen {
     /// By real server index; a real server that is not here has no connection.
     pub live: BTreeMap<u32, Live>,
-    /// Proven TCP connections and UDP connections.
+    /// TCP connections that are open in one direction at least, and UDP connections.
     pub established: u64,
+    /// TCP connections that are closed in both directions, or reset.
+    pub closing: u64,
     /// TCP connections without a proven handshake.
     pub half_open: u64,
     /// Connections forgotten.
@@ -75,6 +77,11 @@ pub enum SweepError {
 struct Half {
     flags: u16,
     last_seen: u32,
+    real_server: u32,
+}
+
+const fn half<A>(connection: &Connection<A>) -> Half {
+    Half { flags: connection.flags, last_seen: connection.last_seen, real_server: connection.real_server }
 }
 
 /// Sweeps all tables once. `timeouts` answers for a real server index; `now` is the data plane's clock.
@@ -124,48 +131,56 @@ where
     lb_common::service::VipKey<A>: Pod,
     lb_common::service::ServiceKey<A>: Pod,
 {
-    let tcp = |state: TcpState, timeouts: Timeouts| match state {
-        TcpState::Established => timeouts.established,
-        TcpState::HalfClosed => timeouts.half_closed,
-        TcpState::TimeWait | TcpState::Close => timeouts.closing,
-    };
-    let mut table = Table { now, seen, expired: Vec::new() };
-    table.pair(
-        &maps.tcp,
-        |connection: &Connection<A>| connection,
-        |state, server| tcp(state, timeouts(server)),
-        |live, state| match state {
-            TcpState::Established => live.active += 1,
-            TcpState::HalfClosed | TcpState::TimeWait | TcpState::Close => live.inactive += 1,
-        },
-        |seen| &mut seen.established,
-    )?;
-    table.remove(&mut maps.tcp)?;
-    table.pair(
-        &maps.udp,
-        |connection: &Connection<A>| connection,
-        |_, server| timeouts(server).udp,
-        |live, _| live.active += 1,
-        |seen| &mut seen.established,
-    )?;
-    table.remove(&mut maps.udp)?;
-    table.pair(
-        &maps.half_open,
-        |half: &HalfOpen<A>| &half.connection,
-        |_, server| timeouts(server).half_open,
-        |live, _| live.inactive += 1,
-        |seen| &mut seen.half_open,
-    )?;
-    table.remove(&mut maps.half_open)
+    let mut sweep = Sweep { now, timeouts, seen, expired: Vec::new() };
+    sweep.pair(Which::Tcp, &maps.tcp, |connection: &Connection<A>| connection)?;
+    sweep.remove(&mut maps.tcp)?;
+    sweep.pair(Which::Udp, &maps.udp, |connection: &Connection<A>| connection)?;
+    sweep.remove(&mut maps.udp)?;
+    sweep.pair(Which::HalfOpen, &maps.half_open, |half: &HalfOpen<A>| &half.connection)?;
+    sweep.remove(&mut maps.half_open)
 }
 
-struct Table<'a, A> {
+/// Which table is swept.
+#[derive(Clone, Copy)]
+enum Which {
+    Tcp,
+    Udp,
+    HalfOpen,
+}
+
+impl Which {
+    const fn timeout(self, state: TcpState, timeouts: Timeouts) -> u32 {
+        match (self, state) {
+            (Self::Tcp, TcpState::Established) => timeouts.established,
+            (Self::Tcp, TcpState::HalfClosed) => timeouts.half_closed,
+            (Self::Tcp, TcpState::TimeWait | TcpState::Close) => timeouts.closing,
+            (Self::Udp, _) => timeouts.udp,
+            (Self::HalfOpen, _) => timeouts.half_open,
+        }
+    }
+
+    fn count(self, state: TcpState, seen: &mut Seen, real_server: u32) {
+        let live = seen.live.entry(real_server).or_default();
+        let (total, server) = match (self, state) {
+            (Self::HalfOpen, _) => (&mut seen.half_open, &mut live.inactive),
+            (Self::Tcp, TcpState::Established | TcpState::HalfClosed) | (Self::Udp, _) => {
+                (&mut seen.established, &mut live.active)
+            }
+            (Self::Tcp, TcpState::TimeWait | TcpState::Close) => (&mut seen.closing, &mut live.inactive),
+        };
+        *total += 1;
+        *server += 1;
+    }
+}
+
+struct Sweep<'a, A, F> {
     now: u32,
+    timeouts: &'a F,
     seen: &'a mut Seen,
     expired: Vec<ConnectionKey<A>>,
 }
 
-impl<A: Address + Hash> Table<'_, A>
+impl<A: Address + Hash, F: Fn(u32) -> Timeouts> Sweep<'_, A, F>
 where
     ConnectionKey<A>: Pod,
 {
@@ -173,18 +188,16 @@ where
     /// is as fresh as the fresher of its directions.
     fn pair<V: Pod>(
         &mut self,
+        which: Which,
         map: &HashMap<MapData, ConnectionKey<A>, V>,
         connection: impl Fn(&V) -> &Connection<A>,
-        timeout: impl Fn(TcpState, u32) -> u32,
-        count: impl Fn(&mut Live, TcpState),
-        total: impl Fn(&mut Seen) -> &mut u64,
     ) -> Result<(), SweepError> {
         let mut waiting: StdHashMap<ConnectionKey<A>, Half> = StdHashMap::new();
         let mut requests: Vec<(ConnectionKey<A>, Connection<A>)> = Vec::new();
         batch::for_each(map.map().fd(), |key: ConnectionKey<A>, value: V| {
             let connection = *connection(&value);
             if connection.flags & flags::REPLY != 0 {
-                waiting.insert(key, Half { flags: connection.flags, last_seen: connection.last_seen });
+                waiting.insert(key, half(&connection));
             } else {
                 requests.push((key, connection));
             }
@@ -192,31 +205,29 @@ where
         for (key, request) in requests {
             let reply_key = request.translated.reversed();
             let reply = waiting.remove(&reply_key);
-            let idle = |last_seen: u32| self.now.wrapping_sub(last_seen);
-            let other = reply.unwrap_or(Half { flags: 0, last_seen: request.last_seen });
+            let other = reply.unwrap_or(Half { flags: 0, ..half(&request) });
             let state = TcpState::of(request.flags, other.flags);
-            // A clock that was read before the entry was written makes its age negative: fresh.
-            let age = idle(request.last_seen).cast_signed().min(idle(other.last_seen).cast_signed());
-            if age >= timeout(state, request.real_server).cast_signed() {
+            let age = self.age(request.last_seen).min(self.age(other.last_seen));
+            if age >= which.timeout(state, (self.timeouts)(request.real_server)) {
                 self.seen.expired += 1;
                 self.expired.push(key);
-                if reply.is_some() {
-                    self.expired.push(reply_key);
-                }
+                self.expired.extend(reply.map(|_| reply_key));
             } else {
-                *total(self.seen) += 1;
-                count(self.seen.live.entry(request.real_server).or_default(), state);
+                which.count(state, self.seen, request.real_server);
             }
         }
         // Replies without a request: what eviction has left, or a connection that is just being added.
         for (key, half) in waiting {
-            if self.now.wrapping_sub(half.last_seen).cast_signed()
-                >= timeout(TcpState::Close, u32::MAX).cast_signed()
-            {
+            if self.age(half.last_seen) >= which.timeout(TcpState::Close, (self.timeouts)(half.real_server)) {
                 self.expired.push(key);
             }
         }
         Ok(())
+    }
+
+    /// A clock that was read before the entry was written would make its age negative: it is fresh.
+    fn age(&self, last_seen: u32) -> u32 {
+        self.now.wrapping_sub(last_seen).cast_signed().max(0).cast_unsigned()
     }
 
     fn remove<V: Pod>(&mut self, map: &mut HashMap<MapData, ConnectionKey<A>, V>) -> Result<(), SweepError> {

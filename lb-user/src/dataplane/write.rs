@@ -6,7 +6,7 @@ use aya::{
     Pod,
     maps::{Array, HashMap, IterableMap as _, MapData, MapError},
 };
-use lb_common::{hash::HashKey, limits::NAME, service::Settings};
+use lb_common::{hash::HashKey, layout::VERSION, limits::NAME, service::Settings};
 
 use super::{
     batch,
@@ -79,6 +79,7 @@ fn one(maps: &mut Maps, write: &Write) -> Result<(), WriteError> {
                 settings.hash_key = hash_key;
                 settings.ticks_per_second = ticks_per_second;
                 settings.generation = settings.generation.max(1);
+                settings.version = VERSION;
             });
         }
         Write::Interface(change) => {

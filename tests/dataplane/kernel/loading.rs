@@ -15,7 +15,8 @@ use super::{sizes, with_the_world};
 /// Half of what the kernel allows (`BPF_COMPLEXITY_LIMIT_INSNS` in linux/bpf.h).
 const VERIFIED: u32 = 500_000;
 
-const SETTINGS: Settings = Settings { hash_key: [3, 5], generation: 9, ticks_per_second: 250 };
+const SETTINGS: Settings =
+    Settings { hash_key: [3, 5], generation: 9, ticks_per_second: 250, version: 1, reserved: 0 };
 
 #[test]
 fn the_verifier_looks_at_less_than_half_of_what_it_allows() {
@@ -32,10 +33,10 @@ fn a_second_load_finds_what_the_first_has_left() {
     with_the_world(|pins| {
         leave_settings(pins);
         let before = ids(pins);
-        let mut second = load(&sizes(100), pins).unwrap();
+        let second = load(&sizes(100), pins).unwrap();
         assert!(second.adopted);
         assert_eq!(ids(pins), before);
-        assert_eq!(Maps::take(&mut second.ebpf).unwrap().settings.get(&0, 0).unwrap(), SETTINGS);
+        assert_eq!(Maps::open(pins).unwrap().settings.get(&0, 0).unwrap(), SETTINGS);
     });
 }
 
@@ -52,16 +53,16 @@ fn maps_of_another_size_are_refused_and_stay() {
             assert!(message.contains(part), "no {part:?} in: {message}");
         }
         assert_eq!(ids(pins), before);
-        let mut again = load(&sizes(100), pins).unwrap();
-        assert_eq!(Maps::take(&mut again.ebpf).unwrap().settings.get(&0, 0).unwrap(), SETTINGS);
+        load(&sizes(100), pins).unwrap();
+        assert_eq!(Maps::open(pins).unwrap().settings.get(&0, 0).unwrap(), SETTINGS);
     });
 }
 
 /// Loads, writes settings and lets go of everything but the pins.
 fn leave_settings(pins: &Pins) {
-    let mut first = load(&sizes(100), pins).unwrap();
+    let first = load(&sizes(100), pins).unwrap();
     assert!(!first.adopted);
-    Maps::take(&mut first.ebpf).unwrap().settings.set(0, SETTINGS, 0).unwrap();
+    Maps::open(pins).unwrap().settings.set(0, SETTINGS, 0).unwrap();
 }
 
 /// The kernel's numbers of the pinned maps: another map has another number.

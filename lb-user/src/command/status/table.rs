@@ -64,9 +64,10 @@ fn data_plane(data_plane: &DataPlane) -> String {
         .collect();
     let connections = data_plane.connections;
     format!(
-        "interfaces   {}\nconnections  {} established, {} half open, room for {}\npackets      {}\n",
+        "interfaces   {}\nconnections  {} established, {} closing, {} half open, room for {}\npackets      {}\n",
         interfaces.join(", "),
         connections.established,
+        connections.closing,
         connections.half_open,
         connections.capacity,
         outcomes.join(", "),
