@@ -10,6 +10,7 @@ use aya_ebpf::{
     macros::xdp,
     programs::XdpContext,
 };
+use aya_log_ebpf::error;
 use lb_common::{
     limits::OUTCOME_ROW,
     outcome::{Disposition, Outcome},
@@ -40,6 +41,10 @@ pub fn xlb(context: XdpContext) -> u32 {
         Step::Longer6 => Verdict::from_word(xlb_longer_v6(context.ctx)),
     };
     maps.count(arrived, verdict, bytes);
+    if verdict == Outcome::Unwritable.into() {
+        // A defect of ours: say so where somebody looks.
+        error!(&context, "a packet on interface {} could not be changed", arrived);
+    }
     match verdict.disposition() {
         Disposition::Pass | Disposition::Kernel => XDP_PASS,
         Disposition::Drop => XDP_DROP,

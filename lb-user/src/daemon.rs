@@ -61,11 +61,16 @@ pub async fn run(options: RunOptions) -> anyhow::Result<()> {
     result
 }
 
+/// Writes what the program has said to our log.
+type KernelLog = Box<dyn FnMut() + Send>;
+
 /// The daemon.
 struct Daemon {
     options: RunOptions,
     engine: Engine,
     programs: Programs,
+    /// What the program says; read after every sweep.
+    kernel_log: KernelLog,
     /// None once everything was unloaded.
     pins: Option<Pins>,
     attached: Vec<Attached>,
@@ -208,6 +213,7 @@ impl Daemon {
     }
 
     fn swept(&mut self, sweep: Result<Seen, SweepError>) {
+        (self.kernel_log)();
         match sweep {
             Ok(seen) => {
                 if self.engine.swept(seen) {

@@ -7,17 +7,19 @@ use std::{
 };
 
 use anyhow::Context as _;
+use aya_log::EbpfLogger;
 use lb_common::{
     addr::Mac,
     limits::{ATTACHED_INTERFACES, INTERFACES},
     service::{Interface, interface},
 };
+use sd_notify::NotifyState;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Daemon, Events, RunOptions, engine::Engine, journal::Journal, now, overrides::Overrides, secret, sweeper,
-    view::Attached,
+    Daemon, Events, KernelLog, RunOptions, engine::Engine, journal::Journal, now, overrides::Overrides,
+    secret, sweeper, view::Attached,
 };
 use crate::{
     config::{
@@ -80,7 +82,9 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<(Daemon, Events
     let links = links(&config.global.interfaces).await?;
 
     let pins = Pins::open(&config.global.pin_dir)?;
-    let Loaded { ebpf, adopted } = load::load(&(&config.global).into(), &pins)?;
+    let Loaded { mut ebpf, adopted } = load::load(&(&config.global).into(), &pins)?;
+    let mut kernel_log = EbpfLogger::init(&mut ebpf).context("cannot read the log of the kernel program")?;
+    let kernel_log = Box::new(move || kernel_log.flush());
     let programs = Programs::new(ebpf);
     match bring_up(options, config, overrides, &links, &pins, &programs) {
         Ok((engine, attached, rules)) => {
@@ -94,7 +98,7 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<(Daemon, Events
                     .collect::<Vec<_>>()
                     .join(", ")
             );
-            finish(engine, attached, rules, pins, programs, socket, listener).await
+            finish(engine, attached, rules, pins, (programs, kernel_log), socket, listener).await
         }
         Err(error) => {
             if !adopted && pins.links().is_ok_and(|links| links.is_empty()) {
@@ -250,7 +254,7 @@ async fn finish(
     (options, mut attached): (RunOptions, Vec<Attached>),
     rules: sweeper::Rules,
     pins: Pins,
-    programs: Programs,
+    (programs, kernel_log): (Programs, KernelLog),
     socket: ControlSocket,
     listener: Option<TcpListener>,
 ) -> anyhow::Result<(Daemon, Events, JoinHandle<()>)> {
@@ -277,6 +281,7 @@ async fn finish(
         options,
         engine,
         programs,
+        kernel_log,
         pins: Some(pins),
         attached,
         health,
@@ -294,6 +299,8 @@ async fn finish(
         terminate,
         interrupt,
     };
+    // Nobody may have asked for it.
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
     Ok((daemon, events, server))
 }
 
