@@ -1,3 +1,4 @@
 //! The controller of xlb: configuration, plan, health, data plane, control.
 
 pub mod config;
+pub mod vrrp;
