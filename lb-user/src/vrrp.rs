@@ -2,5 +2,8 @@
 
 pub mod accept;
 pub mod advert;
+pub mod bursts;
 mod checksum;
+pub mod group;
 pub mod reject;
+pub mod router;
