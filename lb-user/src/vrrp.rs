@@ -7,3 +7,6 @@ mod checksum;
 pub mod group;
 pub mod reject;
 pub mod router;
+
+#[cfg(test)]
+mod simulation;

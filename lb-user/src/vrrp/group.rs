@@ -21,15 +21,21 @@ pub struct Group {
 #[derive(Clone, Debug)]
 struct Member {
     router: Router,
-    /// A master of the same priority was heard here; until then ties on later members are not looked at.
-    tied: Option<Instant>,
+    tie: Option<Tie>,
+}
+
+/// Another master of the same priority is heard.
+#[derive(Clone, Copy, Debug)]
+struct Tie {
+    since: Instant,
+    until: Instant,
 }
 
 impl Group {
     /// All members in [`State::Init`].
     #[must_use]
     pub fn new(members: impl IntoIterator<Item = Settings>) -> Self {
-        let member = |settings| Member { router: Router::new(settings), tied: None };
+        let member = |settings| Member { router: Router::new(settings), tie: None };
         Self { members: members.into_iter().map(member).collect(), started: false, faulty: false }
     }
 
@@ -83,13 +89,15 @@ impl Group {
     /// A valid advertisement was heard by a member.
     ///
     /// Two groups of equal priority must not break their tie differently on two links, or both would give
-    /// way: the first member that hears the other decides for all.
+    /// way: the first link decides, a later one only when the tie was not heard on an earlier one for an
+    /// interval.
     pub fn on_advert(&mut self, member: usize, advert: &Advert, source: IpAddr, now: Instant) {
-        let decided = self.members.iter().take(member).any(|each| each.tied.is_some_and(|until| now < until));
+        let earlier = self.members.iter().take(member).any(|each| each.is_tied(now));
+        let first = member == 0;
         let Some(member) = self.members.get_mut(member) else { return };
         if member.router.ties_with(advert) {
-            member.tied = Some(now + member.router.master_down());
-            if decided {
+            let since = member.tie(now);
+            if !first && (earlier || now < since + advert.interval) {
                 return;
             }
         }
@@ -137,6 +145,19 @@ impl Group {
         for member in &mut self.members {
             member.router.step(event, now);
         }
+    }
+}
+
+impl Member {
+    fn is_tied(&self, now: Instant) -> bool {
+        self.tie.is_some_and(|tie| now < tie.until)
+    }
+
+    /// Remembers that a tie was heard; returns since when.
+    fn tie(&mut self, now: Instant) -> Instant {
+        let since = self.tie.filter(|tie| now < tie.until).map_or(now, |tie| tie.since);
+        self.tie = Some(Tie { since, until: now + self.router.master_down() });
+        since
     }
 }
 

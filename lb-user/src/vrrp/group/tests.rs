@@ -73,15 +73,26 @@ fn a_fault_of_one_is_a_fault_of_all() {
 }
 
 #[test]
+fn a_tie_heard_on_a_later_link_only_is_broken_there() {
+    let began = start();
+    let mut group = group([[10, 0, 0, 2], [10, 1, 0, 1]], began);
+    let now = pass(&mut group, began, SECOND * 5);
+    group.on_advert(1, &advert(100), [10, 1, 0, 2].into(), now);
+    assert_eq!(states(&group), [State::Master; 2]);
+    group.on_advert(1, &advert(100), [10, 1, 0, 2].into(), now + SECOND);
+    assert_eq!(states(&group), [State::Backup; 2]);
+}
+
+#[test]
 fn a_tie_that_the_links_would_break_differently_has_one_winner() {
     let began = start();
     let mut here = group([[10, 0, 0, 2], [10, 1, 0, 1]], began);
     let mut there = group([[10, 0, 0, 1], [10, 1, 0, 2]], began);
     let now = pass(&mut here, began, SECOND * 5);
     pass(&mut there, began, SECOND * 5);
-    for (member, third) in [(0, 0), (1, 1)] {
-        here.on_advert(member, &advert(100), [10, third, 0, if third == 0 { 1 } else { 2 }].into(), now);
-    }
+    here.on_advert(1, &advert(100), [10, 1, 0, 2].into(), now);
+    here.on_advert(0, &advert(100), [10, 0, 0, 1].into(), now);
+    here.on_advert(1, &advert(100), [10, 1, 0, 2].into(), now + SECOND);
     there.on_advert(0, &advert(100), [10, 0, 0, 2].into(), now);
     assert_eq!(states(&here), [State::Master; 2]);
     assert_eq!(states(&there), [State::Backup; 2]);
