@@ -1,4 +1,5 @@
 //! The controller of xlb: configuration, plan, health, data plane, control.
 
 pub mod config;
+pub mod host;
 pub mod vrrp;

@@ -78,7 +78,8 @@ fn a_packet_as_configured_is_heard_without_remark() {
 #[test]
 fn every_reason_to_refuse_is_found() {
     let pass = |case: &mut Case| case.instance.authentication = Some(Authentication::Pass(*b"secret\0\0"));
-    let cases: [(&str, Reject, &dyn Fn(&mut Case)); 11] = [
+    type Change<'a> = &'a dyn Fn(&mut Case);
+    let cases: [(&str, Reject, Change<'_>); 11] = [
         ("a router away", Reject::HopLimit, &|case| case.hop_limit = 254),
         ("version 2", Reject::Version, &|case| case.packet.version = Version::V2),
         ("our own", Reject::OwnAddress, &|case| case.path.source = [10, 99, 0, 2].into()),

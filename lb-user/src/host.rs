@@ -1,0 +1,4 @@
+//! What the kernel is asked and told about this host.
+
+pub mod addresses;
+pub mod interfaces;
