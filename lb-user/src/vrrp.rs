@@ -13,6 +13,7 @@ pub mod group;
 mod keeper;
 mod links;
 mod notify;
+mod rank;
 pub mod reject;
 pub mod router;
 mod script;

@@ -88,7 +88,7 @@ impl Bench {
     fn is_calm(&self, master: Kind, ours: &Process, keepalived: &Process) {
         let since = now();
         let other = Self::host(master).other();
-        throughout(self.flavour.interval * 4, "one owner", || {
+        throughout((self.flavour.interval * 4).max(Duration::from_secs(1)), "one owner", || {
             self.owns(master) && self.lacks(master.other())
         });
         assert!(self.capture.adverts(other, since).is_empty(), "two senders");
@@ -191,6 +191,7 @@ pairs! {
     version_3_ipv6: IPV6;
     version_3_ipv6_unicast: Flavour { name: "IPv6, unicast", unicast: true, ..IPV6 };
     version_3_at_100_ms: Flavour { name: "100 ms", interval: Duration::from_millis(100), ..PLAIN };
+    version_3_at_10_ms: Flavour { name: "10 ms", interval: Duration::from_millis(10), ..PLAIN };
     version_2: Flavour { name: "version 2", version: 2, ..PLAIN };
     version_2_with_password: Flavour { name: "version 2, PASS", version: 2, password: Some("secret"), ..PLAIN };
     ipv4_and_ipv6_on_one_id: BOTH;
@@ -458,4 +459,26 @@ fn a_reload_touches_only_what_it_changes() {
     assert!(bench.owns(Kind::Ours));
     assert_eq!(ours.status()[0]["transitions"], before[0]["transitions"]);
     assert_eq!(bench.capture.resignation(Host::A, began), None);
+}
+
+#[test]
+fn a_script_that_fails_gives_the_role_away_by_its_weight_or_by_a_fault() {
+    let bench = Bench::new(Flavour { interval: Duration::from_millis(200), ..PLAIN });
+    let ours = bench.start(Kind::Ours, 150, true);
+    let keepalived = bench.start(Kind::Keepalived, 100, true);
+    for (weight, state) in [(-60, "backup"), (0, "fault")] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut config = bench.flavour.config(&bench.lab, Host::A, Role { priority: 150, preempt: true });
+        config["script"] = serde_json::json!({ "command": ["test", "-e", file.path()], "weight": weight });
+        ours.ask(&config.to_string());
+        bench.until_owner(Kind::Ours);
+        bench.is_calm(Kind::Ours, &ours, &keepalived);
+        let path = file.path().to_owned();
+        file.close().unwrap();
+        bench.until_owner(Kind::Keepalived);
+        assert_eq!(ours.status()[0]["state"], state);
+        std::fs::write(&path, "").unwrap();
+        bench.until_owner(Kind::Ours);
+        std::fs::remove_file(&path).unwrap();
+    }
 }

@@ -4,8 +4,8 @@ use std::{io::BufRead, time::Duration};
 
 use lb_user::{
     config::vrrp::{
-        Authentication, Checksum, Notify, Priority, Scope, SyncGroup, Version, VirtualAddress, Vrrp,
-        VrrpInstance,
+        Authentication, Checksum, Notify, Priority, Scope, Script, SyncGroup, Tracked, Version,
+        VirtualAddress, Vrrp, VrrpInstance,
     },
     vrrp::task::{Command, run},
 };
@@ -16,19 +16,34 @@ use tokio::{
 };
 
 fn config(json: &Value) -> Vrrp {
-    let instances: Vec<_> = json["instances"].as_array().unwrap().iter().map(instance).collect();
+    let mut instances: Vec<_> = json["instances"].as_array().unwrap().iter().map(instance).collect();
     let group = instances.iter().map(|instance| instance.name.clone()).collect();
     let sync_groups =
         if json["sync"] == true { vec![SyncGroup { name: "all".into(), group }] } else { vec![] };
-    Vrrp { instances, sync_groups, scripts: vec![] }
+    let scripts = json["script"].as_object().map(|script| Script {
+        name: "script".into(),
+        command: strings(&script["command"]),
+        interval: Duration::from_millis(100),
+        timeout: Duration::from_secs(1),
+        rise: 2,
+        fall: 2,
+    });
+    let weight = |json: &Value| i16::try_from(json["script"]["weight"].as_i64().unwrap()).unwrap();
+    let tracked = || Tracked { name: "script".into(), weight: weight(json) };
+    let scripts: Vec<_> = scripts.into_iter().collect();
+    for instance in &mut instances {
+        instance.track_script = scripts.iter().map(|_| tracked()).collect();
+    }
+    Vrrp { instances, sync_groups, scripts }
+}
+
+fn strings(list: &Value) -> Vec<String> {
+    list.as_array().unwrap().iter().map(|each| each.as_str().unwrap().into()).collect()
 }
 
 fn instance(json: &Value) -> VrrpInstance {
     let number = |key: &str| json[key].as_u64().unwrap();
-    let list = |key: &str| json[key].as_array().unwrap().iter().map(|each| each.as_str().unwrap()).collect();
-    let addresses: Vec<&str> = list("addresses");
-    let peers: Vec<&str> = list("peers");
-    let address = |address: &&str| VirtualAddress {
+    let address = |address: &String| VirtualAddress {
         address: address.parse().unwrap(),
         device: "eth0".into(),
         scope: Scope::Global,
@@ -45,10 +60,10 @@ fn instance(json: &Value) -> VrrpInstance {
         priority: Priority(u8::try_from(number("priority")).unwrap()),
         version: if number("version") == 2 { Version::V2 } else { Version::V3 },
         advert_interval: Duration::from_millis(number("interval")),
-        virtual_ipaddress: addresses.iter().map(address).collect(),
+        virtual_ipaddress: strings(&json["addresses"]).iter().map(address).collect(),
         preempt: json["preempt"].as_bool().unwrap(),
         preempt_delay: Duration::ZERO,
-        unicast_peers: peers.iter().map(|peer| peer.parse().unwrap()).collect(),
+        unicast_peers: strings(&json["peers"]).iter().map(|peer| peer.parse().unwrap()).collect(),
         source_address: None,
         checksum: Checksum::PseudoHeader,
         authentication: json["password"].as_str().map(password),

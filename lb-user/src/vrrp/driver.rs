@@ -17,7 +17,7 @@ use crate::{
         advert::{Advert, GROUP_V4, GROUP_V6, Packet, Path},
         alarms::Alarms,
         keeper::{Order, lifetime},
-        links::{LinkId, Links, link_of},
+        links::{LinkId, Links, is_on, link_of},
         notify::Notifier,
         reject::Reject,
         router::{Action, State},
@@ -202,22 +202,22 @@ impl Driver {
         let peer = datagram.path.source;
         for unit in &mut self.units {
             for index in 0..unit.members.len() {
-                let instance = Arc::clone(&unit.members[index].instance);
-                if link_of(&instance) != *link || id.is_some_and(|id| id != instance.virtual_router_id) {
+                let instance = &unit.members[index].instance;
+                if !is_on(instance, link) || id.is_some_and(|id| id != instance.virtual_router_id) {
                     continue;
                 }
+                let instance = Arc::clone(instance);
+                let mut alarm = |reason: String| {
+                    raise((&mut self.alarms, &self.events), &instance.name, peer, reason, now);
+                };
                 match accept(&instance, &self.own, datagram) {
                     Ok(heard) => {
-                        for mismatch in &heard.mismatches {
-                            let alarm = (&mut self.alarms, &self.events);
-                            raise(alarm, &instance.name, peer, mismatch.to_string(), now);
-                        }
+                        heard.mismatches.iter().for_each(|mismatch| alarm(mismatch.to_string()));
                         unit.on_heard(index, &heard, peer, now);
                     }
                     Err(reason) => {
                         unit.members[index].refused(reason);
-                        let text = refusal(reason);
-                        raise((&mut self.alarms, &self.events), &instance.name, peer, text, now);
+                        alarm(refusal(reason));
                     }
                 }
             }

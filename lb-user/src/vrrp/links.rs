@@ -22,6 +22,11 @@ pub(super) fn link_of(instance: &VrrpInstance) -> LinkId {
     (instance.interface.clone(), instance.is_ipv6())
 }
 
+/// Whether they travel on that link.
+pub(super) fn is_on(instance: &VrrpInstance, (interface, ipv6): &LinkId) -> bool {
+    instance.interface == *interface && instance.is_ipv6() == *ipv6
+}
+
 #[derive(Debug)]
 struct Link {
     socket: Arc<Socket>,

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time};
 
 use crate::{
     config::vrrp::{Notify, Priority},
@@ -14,6 +14,8 @@ use crate::{
 
 /// A notify script is killed after this.
 const LIMIT: Duration = Duration::from_secs(60);
+/// The process ends after this, whatever its scripts do.
+const LIMIT_AT_END: Duration = Duration::from_secs(5);
 
 /// What is running.
 #[derive(Debug, Default)]
@@ -48,10 +50,15 @@ impl Notifier {
         self.last.insert(instance.to_owned(), task);
     }
 
-    /// Waits for all of them.
+    /// Waits for all of them, if they do not take too long.
     pub(super) async fn finish(self) {
-        for task in self.last.into_values() {
-            let _ = task.await;
+        let all = async {
+            for task in self.last.into_values() {
+                let _ = task.await;
+            }
+        };
+        if time::timeout(LIMIT_AT_END, all).await.is_err() {
+            tracing::warn!("notify scripts are still running");
         }
     }
 }

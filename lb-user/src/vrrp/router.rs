@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::{
     config::vrrp::{Priority, Version},
-    vrrp::{advert::Advert, bursts::Bursts},
+    vrrp::{advert::Advert, bursts::Bursts, rank::Rank},
 };
 
 /// A silent master is gone after this many of its intervals, and the skew.
@@ -89,17 +89,6 @@ pub(super) enum Event {
     HandOver,
     /// A valid advertisement was heard.
     Heard(Advert, IpAddr),
-}
-
-/// How a heard master compares with this router.
-#[derive(Clone, Copy, Debug)]
-enum Rank {
-    Resigned,
-    Lower,
-    /// Equal priority; by address.
-    TieWon,
-    TieLost,
-    Higher,
 }
 
 /// One virtual router.
@@ -277,16 +266,7 @@ impl Router {
     }
 
     fn rank(&self, advert: &Advert, source: IpAddr) -> Rank {
-        use std::cmp::Ordering::{Equal, Greater, Less};
-        if advert.priority == Priority::RESIGN {
-            return Rank::Resigned;
-        }
-        match (advert.priority.cmp(&self.priority), source.cmp(&self.settings.source)) {
-            (Less, _) => Rank::Lower,
-            (Equal, Less | Equal) => Rank::TieWon,
-            (Equal, Greater) => Rank::TieLost,
-            (Greater, _) => Rank::Higher,
-        }
+        Rank::of((advert.priority, source), (self.priority, self.settings.source))
     }
 
     /// Whether a master of lower priority is left in place.

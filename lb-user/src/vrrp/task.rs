@@ -100,32 +100,35 @@ pub async fn run(
     let (received, mut packets) = mpsc::channel(QUEUE);
     let (results, mut script_results) = mpsc::channel(QUEUE);
     let mut driver = Driver::new(Links::new(received), orders, events, results, script_user);
-    driver.apply(config, clock());
     driver.refresh(Interfaces::read()?, clock());
-    loop {
+    driver.apply(config, clock());
+    let ended = loop {
         let due = driver.deadline().map(time::Instant::from_std);
         tokio::select! {
             Some((link, packet)) = packets.recv() => driver.on_packet(&link, &packet.datagram(), clock()),
-            change = changes.next() => {
-                let change = change.ok_or(io::ErrorKind::BrokenPipe)?;
-                if driver.is_of_interest(change, clock()) {
-                    driver.refresh(Interfaces::read()?, clock());
-                }
-            }
+            change = changes.next() => match change {
+                None => break Err(io::ErrorKind::BrokenPipe.into()),
+                Some(change) => if driver.is_of_interest(change, clock()) {
+                    match Interfaces::read() {
+                        Ok(interfaces) => driver.refresh(interfaces, clock()),
+                        Err(error) => tracing::error!(%error, "cannot read the interfaces"),
+                    }
+                },
+            },
             Some((script, up)) = script_results.recv() => driver.on_script(script, up, clock()),
             command = commands.recv() => match command {
-                None | Some(Command::Stop) => break,
+                None | Some(Command::Stop) => break Ok(()),
                 Some(Command::Apply(config)) => driver.apply(config, clock()),
                 Some(command) => driver.on_command(command, clock()),
             },
             () = time::sleep_until(due.unwrap_or_else(time::Instant::now)), if due.is_some() => {}
         }
         driver.on_deadline(clock());
-    }
+    };
     driver.stop(clock()).await;
-    // Addresses are removed before the process ends.
+    // Addresses are removed before the process ends. Only a panic there could be reported.
     let _ = keeper.await;
-    Ok(())
+    ended
 }
 
 fn clock() -> Instant {

@@ -18,14 +18,12 @@ pub fn standing(base: Priority, trackers: impl IntoIterator<Item = (i16, Option<
     let mut standing = Standing { known: true, faulty: false, priority: base };
     let mut sum = i32::from(base.0);
     for (weight, up) in trackers {
-        let up = up.unwrap_or_else(|| {
-            standing.known = false;
-            false
-        });
-        match (weight.signum(), up) {
-            (0, false) => standing.faulty = true,
-            (1, true) | (-1, false) => sum += i32::from(weight),
-            _ => {}
+        match (up, weight.signum()) {
+            // One that came with a reload must not cost a master its role before it has said anything.
+            (None, _) => standing.known = false,
+            (Some(false), 0) => standing.faulty = true,
+            (Some(true), 1) | (Some(false), -1) => sum += i32::from(weight),
+            (Some(_), _) => {}
         }
     }
     if base != Priority::OWNER {
@@ -89,9 +87,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_counts_as_down_and_is_said() {
-        let unknown = standing(Priority(100), [(-20, None), (0, Some(true))]);
-        assert_eq!(unknown, Standing { known: false, faulty: false, priority: Priority(80) });
+    fn what_is_not_known_counts_for_nothing_and_is_said() {
+        let unknown = standing(Priority(100), [(-20, None), (0, None), (5, Some(true))]);
+        assert_eq!(unknown, Standing { known: false, faulty: false, priority: Priority(105) });
     }
 
     #[test]
