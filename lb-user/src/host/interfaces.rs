@@ -74,3 +74,24 @@ fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
     let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
     v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_primary_address_is_of_the_family_and_not_virtual() {
+        let all = ["10.0.0.100", "10.0.0.1", "10.0.0.2", "2001:db8::1", "fe80::1"];
+        let parse = |text: &str| text.parse::<IpAddr>().unwrap();
+        let interface = Interface { addresses: all.map(parse).to_vec(), ..Interface::default() };
+        assert_eq!(interface.primary(false, &[parse("10.0.0.100")]), Some(parse("10.0.0.1")));
+        assert_eq!(interface.primary(true, &[]), Some(parse("fe80::1")));
+        assert_eq!(interface.primary(true, &[parse("fe80::1")]), None);
+    }
+
+    #[test]
+    fn the_loopback_interface_is_found() {
+        let interfaces = Interfaces::read().unwrap();
+        assert!(interfaces.get("lo").unwrap().index > 0);
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! It has no timer of its own: an address lives as long as the driver keeps saying so.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, error::Error, net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
@@ -41,7 +41,8 @@ struct Place {
     put: Put,
 }
 
-type Held = BTreeMap<VirtualAddress, Place>;
+/// None for an address that could not be put, which was said.
+type Held = BTreeMap<VirtualAddress, Option<Place>>;
 
 /// Works until there are no more orders.
 pub(super) async fn keep(
@@ -80,29 +81,43 @@ async fn hold(addresses: &Addresses, interfaces: &Interfaces, instance: &VrrpIns
         remove(addresses, &address, place).await;
     }
     for wanted in &instance.virtual_ipaddress {
-        let Some(index) = interfaces.get(&wanted.device).map(|interface| interface.index) else {
-            tracing::warn!(instance = instance.name, device = wanted.device, "no such interface");
-            continue;
-        };
-        let renew = held.get(wanted).is_some_and(|place| place.index == index && place.put == Put::Ours);
+        let before = held.get(wanted).copied();
         let lifetime = lifetime(instance.advert_interval);
-        match addresses.put(index, wanted.address, wanted.scope, lifetime, renew).await {
-            Ok(put) => {
-                held.insert(wanted.clone(), Place { index, put });
+        let place = match put(addresses, interfaces, wanted, lifetime, before.flatten()).await {
+            Ok(place) => Some(place),
+            Err(reason) => {
+                if !matches!(before, Some(None)) {
+                    tracing::error!(instance = instance.name, reason, "virtual address is missing");
+                }
+                None
             }
-            Err(error) => {
-                tracing::error!(instance = instance.name, error = &error as &dyn std::error::Error, "VIP");
-            }
-        }
+        };
+        held.insert(wanted.clone(), place);
     }
 }
 
-async fn remove(addresses: &Addresses, address: &VirtualAddress, place: Place) {
-    if place.put == Put::Foreign {
-        return;
-    }
+async fn put(
+    addresses: &Addresses,
+    interfaces: &Interfaces,
+    wanted: &VirtualAddress,
+    lifetime: Duration,
+    before: Option<Place>,
+) -> Result<Place, String> {
+    let interface =
+        interfaces.get(&wanted.device).ok_or_else(|| format!("no interface {}", wanted.device))?;
+    let index = interface.index;
+    let renew = before.is_some_and(|place| place.index == index && place.put == Put::Ours);
+    let put = addresses.put(index, wanted.address, wanted.scope, lifetime, renew).await;
+    put.map(|put| Place { index, put }).map_err(|error| match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    })
+}
+
+async fn remove(addresses: &Addresses, address: &VirtualAddress, place: Option<Place>) {
+    let Some(place) = place.filter(|place| place.put == Put::Ours) else { return };
     if let Err(error) = addresses.remove(place.index, address.address).await {
-        tracing::error!(error = &error as &dyn std::error::Error, "VIP");
+        tracing::error!(error = &error as &dyn Error, "virtual address is left");
     }
 }
 

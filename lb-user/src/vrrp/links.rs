@@ -1,8 +1,8 @@
 //! The sockets that are open: one for every interface and family in use, opened anew with its interface.
 
-use std::{collections::HashMap, io, sync::Arc};
+use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
@@ -13,6 +13,9 @@ use crate::{
         socket::{Received, Socket},
     },
 };
+
+/// A socket that cannot be read is tried again after this.
+const AFTER_ERROR: Duration = Duration::from_millis(100);
 
 /// An interface and whether it is about IPv6.
 pub(super) type LinkId = (String, bool);
@@ -78,8 +81,11 @@ async fn read(socket: Arc<Socket>, id: LinkId, to: mpsc::Sender<(LinkId, Receive
                     return;
                 }
             }
-            // The interface went down or is gone: reported once, and the socket may recover.
-            Err(error) => tracing::debug!(interface = id.0, %error, "cannot read a VRRP socket"),
+            // The interface went down; when it is gone, so is this reader soon.
+            Err(error) => {
+                tracing::debug!(interface = id.0, %error, "cannot read a VRRP socket");
+                time::sleep(AFTER_ERROR).await;
+            }
         }
     }
 }

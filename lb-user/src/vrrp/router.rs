@@ -144,7 +144,7 @@ impl Router {
         self.priority
     }
 
-    /// When [`Event::Timer`] or an announcement is due.
+    /// When its timer or an announcement is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         match (self.timer, self.bursts.deadline()) {

@@ -37,6 +37,8 @@ struct Node {
     group: Group,
     settings: Vec<Settings>,
     process: Process,
+    /// Something it tracks is down.
+    faulty: bool,
     waiting: Vec<Delivery>,
     /// By member: whether it has the addresses.
     holds: Vec<bool>,
@@ -45,6 +47,10 @@ struct Node {
 }
 
 impl Node {
+    fn can_be_master(&self) -> bool {
+        self.process == Process::Runs && !self.faulty
+    }
+
     fn is_master(&self) -> bool {
         self.process == Process::Runs && self.group.routers().any(|router| router.state() == State::Master)
     }
@@ -98,7 +104,15 @@ impl World {
             let mut group = Group::new(settings.iter().copied());
             group.start(now);
             let holds = vec![false; links];
-            Node { group, settings, process: Process::Runs, waiting: vec![], holds, sent: [None; 4] }
+            Node {
+                group,
+                settings,
+                process: Process::Runs,
+                faulty: false,
+                waiting: vec![],
+                holds,
+                sent: [None; 4],
+            }
         });
         let nodes = nodes.collect();
         Self {
@@ -134,7 +148,7 @@ impl World {
         let node = usize::try_from(self.rng.below(count)).unwrap();
         let other = (node + 1 + usize::try_from(self.rng.below(count - 1)).unwrap()) % self.nodes.len();
         let link = usize::try_from(self.rng.below(self.nodes[node].settings.len() as u64)).unwrap();
-        match self.rng.below(8) {
+        match self.rng.below(9) {
             0 => self.network.set(link, node, other, Loss::Cut),
             1 => {
                 for (from, to) in [(node, other), (other, node)] {
@@ -156,7 +170,16 @@ impl World {
                 self.nodes[node].process = Process::Hangs(until);
             }
             6 => {}
+            7 => self.set_faulty(node, true),
             _ => self.end_trouble(),
+        }
+    }
+
+    fn set_faulty(&mut self, index: usize, faulty: bool) {
+        if self.nodes[index].process == Process::Runs {
+            self.nodes[index].faulty = faulty;
+            self.nodes[index].group.set_faulty(faulty, self.now);
+            self.act(index);
         }
     }
 
@@ -164,11 +187,13 @@ impl World {
         self.disturbed = self.now;
         self.network.heal();
         for index in 0..self.nodes.len() {
+            self.set_faulty(index, false);
             let node = &mut self.nodes[index];
             match node.process {
                 Process::Runs => {}
                 Process::Dead => {
                     node.process = Process::Runs;
+                    node.faulty = false;
                     node.group = Group::new(node.settings.iter().copied());
                     node.group.start(self.now);
                     node.waiting.clear();
@@ -176,7 +201,10 @@ impl World {
                     node.holds.fill(false);
                     node.sent = [None; 4];
                 }
-                Process::Hangs(_) => self.wake(index),
+                Process::Hangs(_) => {
+                    self.wake(index);
+                    self.set_faulty(index, false);
+                }
             }
         }
         self.check();
@@ -273,6 +301,8 @@ impl World {
     fn send(&mut self, link: usize, from: usize, priority: Priority) {
         if link == 0 && priority != Priority::RESIGN {
             let sent = &mut self.nodes[from].sent;
+            let awake = sent[3].is_none_or(|last| self.now - last <= self.interval * 3);
+            assert!(awake, "seed {}: a master that was silent for an election goes on", self.seed);
             sent.rotate_left(1);
             sent[3] = Some(self.now);
             let far = sent[0].is_none_or(|first| self.now - first >= self.interval);
@@ -308,12 +338,12 @@ impl World {
             let lasted = (self.now - since).min(self.quiet());
             assert!(lasted <= self.interval + slack, "seed {seed}: {masters} masters for {lasted:?}");
         }
-        if self.nodes.iter().any(|node| node.process == Process::Runs) {
+        if self.nodes.iter().any(Node::can_be_master) {
             let lasted = (self.now - self.without).min(self.quiet());
             assert!(lasted <= self.interval * MASTER_DOWN + slack, "seed {seed}: no master for {lasted:?}");
         }
         if self.preempt && self.is_settled() {
-            let running = || self.nodes.iter().filter(|node| node.process == Process::Runs);
+            let running = || self.nodes.iter().filter(|node| node.can_be_master());
             let best = running().map(|node| node.settings[0].priority).max();
             let master = running().find(|node| node.is_master()).map(|node| node.settings[0].priority);
             assert_eq!(master, best, "seed {seed}: not the best is master");
