@@ -169,12 +169,20 @@ pub(crate) fn until(what: &str, condition: impl Fn() -> bool) -> Duration {
     began.elapsed()
 }
 
-/// Looks on while a condition must hold.
-pub(crate) fn throughout(time: Duration, what: &str, condition: impl Fn() -> bool) {
+/// Whether a condition holds for so long.
+pub(crate) fn holds(time: Duration, condition: impl Fn() -> bool) -> bool {
     let began = now();
     while began.elapsed() < time {
-        assert!(condition(), "not throughout: {what}");
+        if !condition() {
+            return false;
+        }
         #[expect(clippy::disallowed_methods, reason = "between two looks at the condition")]
         std::thread::sleep(Duration::from_millis(5));
     }
+    true
+}
+
+/// Looks on while a condition must hold.
+pub(crate) fn throughout(time: Duration, what: &str, condition: impl Fn() -> bool) {
+    assert!(holds(time, condition), "not throughout: {what}");
 }
