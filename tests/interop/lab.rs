@@ -66,17 +66,24 @@ impl Lab {
         let switch = lab.switch();
         ip(&format!("-n {switch} link add br0 type bridge mcast_snooping 0 forward_delay 0"));
         ip(&format!("-n {switch} link set br0 up"));
-        for host in [Host::A, Host::B] {
-            let (port, namespace) = (host.port(), lab.host(host));
-            ip(&format!("-n {switch} link add {port} type veth peer name eth0 netns {namespace}"));
-            ip(&format!("-n {switch} link set {port} master br0 up"));
-            ip(&format!("-n {namespace} addr add {}/24 dev eth0", host.address()));
-            ip(&format!("-n {namespace} link set eth0 up"));
-        }
-        for host in [Host::A, Host::B] {
-            until("an IPv6 link-local address", || lab.link_local(host).is_some());
-        }
+        lab.connect(Host::A);
+        lab.connect(Host::B);
         lab
+    }
+
+    fn connect(&self, host: Host) {
+        let (switch, port, namespace) = (self.switch(), host.port(), self.host(host));
+        ip(&format!("-n {switch} link add {port} type veth peer name eth0 netns {namespace}"));
+        ip(&format!("-n {switch} link set {port} master br0 up"));
+        ip(&format!("-n {namespace} addr add {}/24 dev eth0", host.address()));
+        ip(&format!("-n {namespace} link set eth0 up"));
+        until("an IPv6 link-local address", || self.link_local(host).is_some());
+    }
+
+    /// Takes a host's interface away and makes it anew.
+    pub(crate) fn reconnect(&self, host: Host) {
+        ip(&format!("-n {} link del {}", self.switch(), host.port()));
+        self.connect(host);
     }
 
     pub(crate) fn switch(&self) -> String {

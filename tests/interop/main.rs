@@ -486,3 +486,21 @@ fn a_script_that_fails_gives_the_role_away_by_its_weight_or_by_a_fault() {
         std::fs::remove_file(&path).unwrap();
     }
 }
+
+#[test]
+fn an_interface_that_is_made_anew_is_listened_to_again() {
+    let bench = Bench::new(Flavour { interval: Duration::from_millis(200), ..PLAIN });
+    let keepalived = bench.start(Kind::Keepalived, 150, true);
+    let ours = bench.start(Kind::Ours, 100, true);
+    until("our router hears", || ours.status()[0]["adverts"]["received"].as_u64() > Some(0));
+    bench.until_owner(Kind::Keepalived);
+    bench.lab.reconnect(Host::A);
+    let transitions = ours.status()[0]["transitions"].clone();
+    let before = ours.status()[0]["adverts"]["received"].as_u64().unwrap();
+    until("our router hears again", || ours.status()[0]["adverts"]["received"].as_u64() > Some(before + 5));
+    assert_eq!(ours.status()[0]["state"], "backup");
+    assert_eq!(ours.status()[0]["transitions"], transitions);
+    // It leaves its address behind.
+    drop(keepalived);
+    until("our router takes over", || bench.owns(Kind::Ours));
+}
