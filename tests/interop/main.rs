@@ -2,205 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod bench;
 mod capture;
 mod lab;
+mod pairs;
 mod peers;
 mod subject;
 
-use std::{
-    net::IpAddr,
-    time::{Duration, Instant},
-};
+use std::{net::IpAddr, time::Duration};
 
-use capture::{Capture, What};
-use lab::{Host, Lab, holds, now, throughout, until};
+use bench::{Bench, Kind, LATE, first_of, report, whole};
+use capture::What;
+use lab::{Host, now, throughout, until};
 use nix::sys::signal::Signal;
-use peers::{BOTH, Flavour, IPV6, PLAIN, Process, Role, SYNC};
-
-/// On a machine shared with other tests, everything may be a little late.
-const LATE: Duration = Duration::from_millis(400);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Ours,
-    Keepalived,
-}
-
-impl Kind {
-    fn other(self) -> Self {
-        match self {
-            Self::Ours => Self::Keepalived,
-            Self::Keepalived => Self::Ours,
-        }
-    }
-}
-
-/// A laboratory with both sides, ours on host A.
-struct Bench {
-    lab: Lab,
-    capture: Capture,
-    flavour: Flavour,
-}
-
-impl Bench {
-    fn new(flavour: Flavour) -> Self {
-        let lab = Lab::new();
-        let capture = Capture::start(&lab);
-        Self { lab, capture, flavour }
-    }
-
-    fn host(kind: Kind) -> Host {
-        if kind == Kind::Ours { Host::A } else { Host::B }
-    }
-
-    fn start(&self, kind: Kind, priority: u8, preempt: bool) -> Process {
-        let role = Role { priority, preempt };
-        match kind {
-            Kind::Ours => Process::ours(&self.lab, Host::A, &self.flavour, role),
-            Kind::Keepalived => Process::keepalived(&self.lab, Host::B, &self.flavour, role),
-        }
-    }
-
-    /// Whether one side has all the addresses; half of them is neither.
-    fn owns(&self, kind: Kind) -> bool {
-        self.lab.has(Self::host(kind), &self.flavour.addresses()) == Some(true)
-    }
-
-    fn lacks(&self, kind: Kind) -> bool {
-        self.lab.has(Self::host(kind), &self.flavour.addresses()) == Some(false)
-    }
-
-    fn until_owner(&self, kind: Kind) {
-        until(&format!("{kind:?} alone has the address"), || self.owns(kind) && self.lacks(kind.other()));
-    }
-
-    /// From the last sign of life of the old master to the first of the new one.
-    fn takeover(&self, from: Host, since: Instant) -> Duration {
-        let first = || first_of(&self.capture.adverts(from.other(), since));
-        until("the other advertises", || first().is_some());
-        let began = self.capture.all().first().map_or(since, |seen| seen.at);
-        let last =
-            self.capture.adverts(from, began).into_iter().chain(self.capture.resignation(from, since)).max();
-        first().unwrap() - last.unwrap()
-    }
-
-    /// Only one of them sends for a while, and neither has anything to say about the other.
-    fn is_calm(&self, master: Kind, ours: &Process, keepalived: &Process) {
-        // At 10 ms a busy peer is soon silent for as long as an election takes: it gets more than one try.
-        let tries = if self.flavour.interval < Duration::from_millis(50) { 50 } else { 1 };
-        let window = (self.flavour.interval * 4).max(Duration::from_millis(200));
-        let other = Self::host(master).other();
-        let calm = (0..tries).any(|_| {
-            let since = now();
-            holds(window, || self.owns(master) && self.lacks(master.other()))
-                && self.capture.adverts(other, since).is_empty()
-                && self.capture.adverts(other.other(), since).len() >= 2
-        });
-        assert!(calm, "not one owner and one sender");
-        for status in ours.status() {
-            assert_eq!(status["adverts"]["rejected"], serde_json::json!({}), "{status}");
-            assert_eq!(status["adverts"]["failed"], 0, "{status}");
-            for peer in status["peers"].as_object().unwrap().values() {
-                assert_eq!(peer["mismatches"], serde_json::json!([]), "{status}");
-            }
-        }
-        assert_eq!(keepalived.complaints(), Vec::<String>::new());
-    }
-}
-
-fn first_of(times: &[Instant]) -> Option<Instant> {
-    times.iter().min().copied()
-}
-
-fn report(flavour: &Flavour, what: &str, time: Duration) {
-    println!("measured: {}, {what}: {time:.3?}", flavour.name);
-}
-
-/// The whole life of a pair: `high` is master, stops, comes back, is killed.
-fn a_pair_lives(flavour: Flavour, high: Kind) {
-    let low = high.other();
-    let bench = Bench::new(flavour);
-    let flavour = &bench.flavour;
-    let interval = flavour.interval;
-    let skew = |priority: u32| {
-        let unit = if flavour.version == 2 { Duration::from_secs(1) } else { interval };
-        unit * (256 - priority) / 256
-    };
-    let start = |kind, priority| bench.start(kind, priority, true);
-    let both = |high_one: Process, low_one: Process| {
-        if high == Kind::Ours { (high_one, low_one) } else { (low_one, high_one) }
-    };
-
-    let began = now();
-    let (ours, keepalived) = both(start(high, 150), start(low, 100));
-    bench.until_owner(high);
-    let cold = first_of(&bench.capture.adverts(Bench::host(high), began)).unwrap() - began;
-    report(flavour, &format!("{high:?} cold start"), cold);
-    bench.is_calm(high, &ours, &keepalived);
-
-    let leaves = now();
-    let master = if high == Kind::Ours { &ours } else { &keepalived };
-    master.end(Signal::SIGTERM);
-    bench.until_owner(low);
-    let resigned = bench.takeover(Bench::host(high), leaves);
-    report(flavour, &format!("{high:?} SIGTERM, {low:?} takes over"), resigned);
-    assert!(bench.capture.resignation(Bench::host(high), leaves).is_some());
-    assert!(resigned <= skew(100) + LATE, "{resigned:?}");
-
-    let (ours, keepalived) = if high == Kind::Ours {
-        drop(ours);
-        (start(high, 150), keepalived)
-    } else {
-        drop(keepalived);
-        (ours, start(high, 150))
-    };
-    bench.until_owner(high);
-    bench.is_calm(high, &ours, &keepalived);
-
-    let killed = now();
-    let master = if high == Kind::Ours { &ours } else { &keepalived };
-    master.end(Signal::SIGKILL);
-    if high == Kind::Ours {
-        until("the kernel removes our address", || bench.lacks(Kind::Ours));
-        report(flavour, "address gone after SIGKILL", killed.elapsed());
-        assert!(killed.elapsed() < Duration::from_secs(3));
-    }
-    until("the other has the address", || bench.owns(low));
-    let silent = bench.takeover(Bench::host(high), killed);
-    report(flavour, &format!("{high:?} SIGKILL, {low:?} takes over"), silent);
-    assert!(silent <= interval * 3 + skew(100) + LATE, "{silent:?}");
-}
-
-macro_rules! pairs {
-    ($($name:ident: $flavour:expr;)*) => {$(
-        mod $name {
-            use super::*;
-
-            #[test]
-            fn fails_over_to_keepalived_and_back() {
-                a_pair_lives($flavour, Kind::Ours);
-            }
-
-            #[test]
-            fn takes_over_from_keepalived_and_gives_back() {
-                a_pair_lives($flavour, Kind::Keepalived);
-            }
-        }
-    )*};
-}
-
-pairs! {
-    version_3: PLAIN;
-    version_3_unicast: Flavour { name: "unicast", unicast: true, ..PLAIN };
-    version_3_ipv6: IPV6;
-    version_3_ipv6_unicast: Flavour { name: "IPv6, unicast", unicast: true, ..IPV6 };
-    version_3_at_100_ms: Flavour { name: "100 ms", interval: Duration::from_millis(100), ..PLAIN };
-    version_3_at_10_ms: Flavour { name: "10 ms", interval: Duration::from_millis(10), ..PLAIN };
-    version_2: Flavour { name: "version 2", version: 2, ..PLAIN };
-    version_2_with_password: Flavour { name: "version 2, PASS", version: 2, password: Some("secret"), ..PLAIN };
-    ipv4_and_ipv6_on_one_id: BOTH;
-    sync_group: SYNC;
-}
+use peers::{Flavour, IPV6, PLAIN, Role, SYNC};
 
 #[test]
 fn a_new_master_advertises_then_announces_five_times_and_again_after_five_seconds() {
@@ -247,23 +62,6 @@ fn equal_priorities_end_with_one_master_also_after_a_split() {
         bench.capture_split();
         bench.until_owner(Kind::Keepalived);
         bench.is_calm(Kind::Keepalived, &ours, &keepalived);
-    }
-}
-
-impl Bench {
-    /// Both are cut off from each other until both are masters, then meet again.
-    fn capture_split(&self) {
-        let switch = self.lab.switch();
-        let isolate = |state: &str| {
-            for host in [Host::A, Host::B] {
-                let arguments =
-                    ["-n", &switch, "link", "set", host.port(), "type", "bridge_slave", "isolated", state];
-                assert!(std::process::Command::new("ip").args(arguments).status().unwrap().success());
-            }
-        };
-        isolate("on");
-        until("two masters", || self.owns(Kind::Ours) && self.owns(Kind::Keepalived));
-        isolate("off");
     }
 }
 
@@ -406,13 +204,6 @@ fn bad_packets_move_nothing_but_their_counters() {
         .filter(|seen| matches!(seen.what, What::Advert { priority: 200, .. }))
         .count();
     assert!(injected >= 100, "the capture saw only {injected}");
-}
-
-/// With a checksum over the message alone, as RFC 9568 has it.
-fn whole(mut bytes: Vec<u8>) -> Vec<u8> {
-    let sum = etherparse::checksum::Sum16BitWords::new().add_slice(&bytes).ones_complement().to_be();
-    bytes[6..8].copy_from_slice(&sum.to_be_bytes());
-    bytes
 }
 
 #[test]
