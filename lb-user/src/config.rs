@@ -2,6 +2,7 @@
 
 pub mod diagnostic;
 pub mod model;
+pub mod vrrp;
 
 mod address;
 mod file;

@@ -1,5 +1,6 @@
 //! What the kernel is asked and told about this host.
 
+pub mod addresses;
 pub mod interfaces;
 pub mod links;
 pub mod sysctl;

@@ -1,4 +1,4 @@
-//! The controller of xlb: configuration, plan, health, data plane, control.
+//! The controller of xlb: configuration, plan, health, data plane, VRRP, control.
 
 pub mod command;
 pub mod config;
@@ -9,3 +9,4 @@ pub mod health;
 pub mod host;
 pub mod plan;
 pub mod pool;
+pub mod vrrp;

@@ -13,6 +13,7 @@ const PROGRAMS: [(&str, &str); 5] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("nft", "nftables"),
+    ("keepalived", "keepalived"),
     ("nginx", "nginx-light"),
     ("curl", "curl"),
 ];

@@ -1,0 +1,201 @@
+//! The configuration of VRRP as it is meant: always valid, every default filled in, every name resolved.
+
+use std::{fmt, net::IpAddr, time::Duration};
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+/// Everything that concerns VRRP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vrrp {
+    /// In the order of the file; no two with one name, or one virtual router id on one interface and family.
+    pub instances: Vec<VrrpInstance>,
+    /// No instance is in two of them.
+    pub sync_groups: Vec<SyncGroup>,
+    /// Unique by name.
+    pub scripts: Vec<Script>,
+}
+
+/// `[[vrrp_instance]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VrrpInstance {
+    /// Unique.
+    pub name: String,
+    /// Where advertisements are sent and heard.
+    pub interface: String,
+    /// Shared by all routers of one virtual router, 1..=255.
+    pub virtual_router_id: u8,
+    /// Before trackers add to it; never 0.
+    pub priority: Priority,
+    /// Version 2 is for IPv4 only.
+    pub version: Version,
+    /// Version 2: whole seconds, 1 s..=255 s. Version 3: 10 ms..=40.95 s in steps of 10 ms.
+    pub advert_interval: Duration,
+    /// At least one. The family of the first is the family of the advertisements; addresses of the other
+    /// family, and those beyond [`MAX_ADVERTISED`], are held without being advertised.
+    pub virtual_ipaddress: Vec<VirtualAddress>,
+    /// Whether a master of lower priority is replaced; the owner always does.
+    pub preempt: bool,
+    /// How long a master of lower priority is left in place first.
+    pub preempt_delay: Duration,
+    /// Multicast when empty; of the family of the advertisements.
+    pub unicast_peers: Vec<IpAddr>,
+    /// The interface's primary address when none (link-local for IPv6).
+    pub source_address: Option<IpAddr>,
+    /// IPv4 with version 3 only.
+    pub checksum: Checksum,
+    /// Nothing is authenticated when none.
+    pub authentication: Option<Authentication>,
+    /// Beside `interface`, which is always tracked and always a fault.
+    pub track_interface: Vec<Tracked>,
+    /// Names of scripts; the weight is the script's where the instance gives none.
+    pub track_script: Vec<Tracked>,
+    /// Names of virtual servers; one without quorum counts as down.
+    pub track_virtual_server: Vec<Tracked>,
+    /// What is run when the state changes.
+    pub notify: Notify,
+}
+
+/// How many addresses the count field of an advertisement can hold.
+pub const MAX_ADVERTISED: usize = 255;
+
+impl VrrpInstance {
+    /// Whether the advertisements are IPv6.
+    #[must_use]
+    pub fn is_ipv6(&self) -> bool {
+        self.virtual_ipaddress.first().is_some_and(|first| first.address.addr().is_ipv6())
+    }
+
+    /// The addresses that an advertisement lists.
+    pub fn advertised(&self) -> impl Iterator<Item = IpAddr> {
+        self.virtual_ipaddress
+            .iter()
+            .map(|each| each.address.addr())
+            .filter(|address| address.is_ipv6() == self.is_ipv6())
+            .take(MAX_ADVERTISED)
+    }
+}
+
+/// The priority of a router, as in an advertisement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Priority(pub u8);
+
+impl Priority {
+    /// Sent by a master that gives up its role.
+    pub const RESIGN: Self = Self(0);
+    /// The router whose own addresses the virtual ones are; trackers do not change it.
+    pub const OWNER: Self = Self(255);
+}
+
+impl fmt::Display for Priority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The protocol's version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Version {
+    /// RFC 3768.
+    V2,
+    /// RFC 9568.
+    V3,
+}
+
+/// What the checksum of a version 3 advertisement over IPv4 covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Checksum {
+    /// The pseudo-header too, as keepalived and FRR do.
+    PseudoHeader,
+    /// The message alone, as RFC 9568 and most vendors do.
+    Rfc9568,
+}
+
+/// A virtual address and where it is put.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VirtualAddress {
+    /// With the prefix length it gets on the device.
+    pub address: IpNet,
+    /// `dev` of the entry, else the instance's interface.
+    pub device: String,
+    /// `scope` of the entry, else global.
+    pub scope: Scope,
+}
+
+/// How far an address is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    /// Everywhere.
+    Global,
+    /// Inside the site.
+    Site,
+    /// On the link.
+    Link,
+    /// On this host.
+    Host,
+}
+
+/// How advertisements are authenticated.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Authentication {
+    /// Version 2's plain password, padded with zeros. Keeps a wrongly configured router out, not an attacker.
+    Pass([u8; 8]),
+}
+
+impl fmt::Debug for Authentication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pass(_) => f.write_str("Pass(..)"),
+        }
+    }
+}
+
+/// Something whose state moves the priority of an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tracked {
+    /// Which one.
+    pub name: String,
+    /// Zero: down is a fault. Positive: added while up. Negative: added while down. -253..=253.
+    pub weight: i16,
+}
+
+/// Commands run without a shell, with the arguments type, name, state and priority appended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notify {
+    /// On becoming master; empty runs nothing, here as below.
+    pub master: Vec<String>,
+    /// On becoming backup.
+    pub backup: Vec<String>,
+    /// On a fault.
+    pub fault: Vec<String>,
+    /// On every change, stop too.
+    pub any: Vec<String>,
+}
+
+/// `[[vrrp_sync_group]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncGroup {
+    /// Unique.
+    pub name: String,
+    /// Names of its instances, at least one. Ties are broken on the first that hears one.
+    pub group: Vec<String>,
+}
+
+/// `[[vrrp_script]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script {
+    /// Unique.
+    pub name: String,
+    /// Program and arguments, no shell; exit code 0 is up.
+    pub command: Vec<String>,
+    /// Time between the starts of two runs.
+    pub interval: Duration,
+    /// After this it is killed and counts as down.
+    pub timeout: Duration,
+    /// Successes in a row that bring it up, at least 1.
+    pub rise: u32,
+    /// Failures in a row that take it down, at least 1.
+    pub fall: u32,
+}

@@ -1,0 +1,27 @@
+//! VRRP: which node owns the virtual addresses. RFC 9568 (version 3) and RFC 3768 (version 2).
+//!
+//! The core ([`advert`], [`accept`], [`router`], [`group`], [`tracker`]) is pure; [`task`] drives it.
+
+pub mod accept;
+pub mod advert;
+mod alarms;
+pub mod announce;
+pub mod bursts;
+mod checksum;
+mod driver;
+pub mod group;
+mod keeper;
+mod links;
+mod notify;
+mod rank;
+pub mod reject;
+pub mod router;
+mod script;
+pub mod socket;
+pub mod status;
+pub mod task;
+pub mod tracker;
+mod unit;
+
+#[cfg(test)]
+mod simulation;

@@ -1,0 +1,139 @@
+//! Puts, renews, removes and announces virtual addresses, in the order in which it is told to.
+//!
+//! It has no timer of its own: an address lives as long as the driver keeps saying so.
+
+use std::{collections::BTreeMap, error::Error, net::IpAddr, sync::Arc, time::Duration};
+
+use tokio::sync::mpsc;
+
+use crate::{
+    config::vrrp::{VirtualAddress, VrrpInstance},
+    host::{
+        addresses::{Addresses, Put},
+        interfaces::Interfaces,
+    },
+    vrrp::announce::Announcer,
+};
+
+/// Announcements of each address in a burst.
+const REPEATS: u32 = 5;
+
+/// What the driver wants.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// The addresses of the instance, and no others of it, for one more lifetime.
+    Hold(Arc<VrrpInstance>),
+    /// None of its addresses.
+    Release(Arc<VrrpInstance>),
+    /// The neighbours are told.
+    Announce(Arc<VrrpInstance>),
+}
+
+/// How long a virtual address outlives the last sign of life: whole seconds, the kernel knows no less.
+pub(super) fn lifetime(advert_interval: Duration) -> Duration {
+    Duration::from_secs((advert_interval * 2).as_secs().max(2))
+}
+
+/// Where an address was put, and whose it is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    index: u32,
+    put: Put,
+}
+
+/// None for an address that could not be put, which was said.
+type Held = BTreeMap<VirtualAddress, Option<Place>>;
+
+/// Works until there are no more orders.
+pub(super) async fn keep(
+    addresses: Addresses,
+    announcer: Announcer,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+) {
+    let mut held = BTreeMap::<String, Held>::new();
+    while let Some(order) = orders.recv().await {
+        let interfaces = match Interfaces::read() {
+            Ok(interfaces) => interfaces,
+            Err(error) => {
+                tracing::error!(%error, "cannot read the interfaces");
+                continue;
+            }
+        };
+        match order {
+            Order::Hold(instance) => {
+                let held = held.entry(instance.name.clone()).or_default();
+                hold(&addresses, &interfaces, &instance, held).await;
+            }
+            Order::Release(instance) => {
+                for (address, place) in held.remove(&instance.name).unwrap_or_default() {
+                    remove(&addresses, &address, place).await;
+                }
+            }
+            Order::Announce(instance) => announce(&announcer, &interfaces, &instance),
+        }
+    }
+}
+
+async fn hold(addresses: &Addresses, interfaces: &Interfaces, instance: &VrrpInstance, held: &mut Held) {
+    let unwanted: Vec<_> =
+        held.extract_if(.., |address, _| !instance.virtual_ipaddress.contains(address)).collect();
+    for (address, place) in unwanted {
+        remove(addresses, &address, place).await;
+    }
+    for wanted in &instance.virtual_ipaddress {
+        let before = held.get(wanted).copied();
+        let lifetime = lifetime(instance.advert_interval);
+        let place = match put(addresses, interfaces, wanted, lifetime, before.flatten()).await {
+            Ok(place) => Some(place),
+            Err(reason) => {
+                if !matches!(before, Some(None)) {
+                    tracing::error!(instance = instance.name, reason, "virtual address is missing");
+                }
+                None
+            }
+        };
+        held.insert(wanted.clone(), place);
+    }
+}
+
+async fn put(
+    addresses: &Addresses,
+    interfaces: &Interfaces,
+    wanted: &VirtualAddress,
+    lifetime: Duration,
+    before: Option<Place>,
+) -> Result<Place, String> {
+    let interface =
+        interfaces.get(&wanted.device).ok_or_else(|| format!("no interface {}", wanted.device))?;
+    let index = interface.index;
+    let renew = before.is_some_and(|place| place.index == index && place.put == Put::Ours);
+    let put = addresses.put(index, wanted.address, wanted.scope, lifetime, renew).await;
+    put.map(|put| Place { index, put }).map_err(|error| match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    })
+}
+
+async fn remove(addresses: &Addresses, address: &VirtualAddress, place: Option<Place>) {
+    let Some(place) = place.filter(|place| place.put == Put::Ours) else { return };
+    if let Err(error) = addresses.remove(place.index, address.address).await {
+        tracing::error!(error = &error as &dyn Error, "virtual address is left");
+    }
+}
+
+/// All addresses once, then all again: no address waits for the repeats of another.
+fn announce(announcer: &Announcer, interfaces: &Interfaces, instance: &VrrpInstance) {
+    let mut failed = None;
+    for _ in 0..REPEATS {
+        for each in &instance.virtual_ipaddress {
+            let address: IpAddr = each.address.addr();
+            let Some(link) = interfaces.get(&each.device).and_then(|interface| interface.link) else {
+                continue;
+            };
+            failed = announcer.announce(address, &link).err().or(failed);
+        }
+    }
+    if let Some(error) = failed {
+        tracing::warn!(instance = instance.name, %error, "not all announcements were sent");
+    }
+}

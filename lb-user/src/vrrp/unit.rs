@@ -1,0 +1,228 @@
+//! What moves as a whole: the instances of a sync group, or an instance alone, with all that is known of them.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Instant,
+};
+
+use crate::{
+    config::vrrp::{Priority, Vrrp, VrrpInstance},
+    host::interfaces::Interfaces,
+    vrrp::{
+        accept::Heard,
+        group::Group,
+        reject::Reject,
+        router::{Router, Settings, State},
+        status::{Adverts, InstanceStatus, Peer},
+        tracker::{Standing, standing},
+    },
+};
+
+/// Routers remembered for the status; more are on no real link.
+const PEERS: usize = 16;
+
+/// States of what instances track, beside interfaces; those that are missing are not known yet.
+#[derive(Debug, Default)]
+pub(super) struct Tracked {
+    pub(super) scripts: HashMap<String, bool>,
+    pub(super) virtual_servers: HashMap<String, bool>,
+}
+
+/// An instance while it runs.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) instance: Arc<VrrpInstance>,
+    /// None while the interface has no address to speak from.
+    pub(super) source: Option<IpAddr>,
+    /// When the lifetime of its addresses is to be renewed; none while it is not master.
+    pub(super) renewal: Option<Instant>,
+    pub(super) adverts: Adverts,
+    /// As last published.
+    state: State,
+    master: Option<IpAddr>,
+    transitions: u64,
+    peers: BTreeMap<IpAddr, Peer>,
+    standing: Standing,
+}
+
+/// Members and their election.
+#[derive(Debug)]
+pub(super) struct Unit {
+    pub(super) members: Vec<Member>,
+    pub(super) group: Group,
+}
+
+/// The instances of every unit: sync groups first, then those that are in none.
+pub(super) fn split(config: &Vrrp) -> Vec<Vec<Arc<VrrpInstance>>> {
+    let find = |name: &String| config.instances.iter().find(|instance| instance.name == *name);
+    let grouped =
+        |instance: &VrrpInstance| config.sync_groups.iter().any(|group| group.group.contains(&instance.name));
+    let groups = config
+        .sync_groups
+        .iter()
+        .map(|group| group.group.iter().filter_map(find).cloned().map(Arc::new).collect());
+    let alone = config.instances.iter().filter(|instance| !grouped(instance));
+    groups.chain(alone.map(|instance| vec![Arc::new(instance.clone())])).collect()
+}
+
+impl Member {
+    fn new(instance: Arc<VrrpInstance>) -> Self {
+        Self {
+            source: None,
+            renewal: None,
+            adverts: Adverts::default(),
+            state: State::Init,
+            master: None,
+            transitions: 0,
+            peers: BTreeMap::new(),
+            standing: Standing { known: false, faulty: false, priority: instance.priority },
+            instance,
+        }
+    }
+
+    pub(super) fn entered(&mut self, state: State) {
+        if (state == State::Master) != (self.state == State::Master) {
+            self.transitions += 1;
+        }
+        self.state = state;
+        self.master = self.source.filter(|_| state == State::Master);
+    }
+
+    pub(super) fn refused(&mut self, reason: Reject) {
+        *self.adverts.rejected.entry(reason).or_default() += 1;
+    }
+
+    fn heard(&mut self, heard: &Heard, source: IpAddr, state: State) {
+        self.adverts.received += 1;
+        let priority = heard.packet.advert.priority;
+        if state == State::Backup {
+            self.master = (priority != Priority::RESIGN).then_some(source);
+        }
+        if self.peers.len() < PEERS || self.peers.contains_key(&source) {
+            self.peers.insert(source, Peer { priority, mismatches: heard.mismatches.clone() });
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            priority: self.instance.priority,
+            interval: self.instance.advert_interval,
+            version: self.instance.version,
+            source: self.source.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            preempt: self.instance.preempt,
+            preempt_delay: self.instance.preempt_delay,
+        }
+    }
+
+    /// Looks at everything this instance depends on.
+    fn refresh(&mut self, interfaces: &Interfaces, tracked: &Tracked, virtual_ones: &[IpAddr]) {
+        let instance = &self.instance;
+        let up = |name: &str| interfaces.get(name).is_some_and(|interface| interface.up);
+        let own = interfaces.get(&instance.interface);
+        let primary = own.and_then(|own| own.primary(instance.is_ipv6(), virtual_ones));
+        self.source = instance.source_address.or(primary);
+        let usable = up(&instance.interface) && self.source.is_some();
+        let by_name = |states: &HashMap<String, bool>, name: &String| states.get(name).copied();
+        let trackers = [(0, Some(usable))]
+            .into_iter()
+            .chain(instance.track_interface.iter().map(|each| (each.weight, Some(up(&each.name)))))
+            .chain(
+                instance.track_script.iter().map(|each| (each.weight, by_name(&tracked.scripts, &each.name))),
+            )
+            .chain(
+                instance
+                    .track_virtual_server
+                    .iter()
+                    .map(|each| (each.weight, by_name(&tracked.virtual_servers, &each.name))),
+            );
+        self.standing = standing(instance.priority, trackers);
+    }
+}
+
+impl Unit {
+    pub(super) fn new(instances: Vec<Arc<VrrpInstance>>) -> Self {
+        let members: Vec<_> = instances.into_iter().map(Member::new).collect();
+        let group = Group::new(members.iter().map(Member::settings));
+        Self { members, group }
+    }
+
+    /// Whether `instances` can take the place of its members while it runs: the same virtual routers.
+    pub(super) fn is(&self, instances: &[Arc<VrrpInstance>]) -> bool {
+        let id = |instance: &VrrpInstance| {
+            let VrrpInstance { name, interface, virtual_router_id, version, .. } = instance;
+            (name.clone(), interface.clone(), *virtual_router_id, *version, instance.is_ipv6())
+        };
+        self.members.iter().map(|member| id(&member.instance)).eq(instances.iter().map(|each| id(each)))
+    }
+
+    /// Another configuration of the same virtual routers; says whether anything differs.
+    pub(super) fn replace(&mut self, instances: &[Arc<VrrpInstance>], now: Instant) -> bool {
+        let mut changed = false;
+        for (member, instance) in self.members.iter_mut().zip(instances) {
+            if member.instance != *instance {
+                changed = true;
+                member.instance = Arc::clone(instance);
+                member.renewal = member.renewal.and(Some(now));
+            }
+        }
+        changed
+    }
+
+    /// Looks at everything the members depend on; starts the election when all of it is known.
+    pub(super) fn refresh(
+        &mut self,
+        (interfaces, tracked, virtual_ones): (&Interfaces, &Tracked, &[IpAddr]),
+        ready: bool,
+        now: Instant,
+    ) {
+        for (index, member) in self.members.iter_mut().enumerate() {
+            member.refresh(interfaces, tracked, virtual_ones);
+            self.group.set(index, member.settings());
+            self.group.set_priority(index, member.standing.priority);
+        }
+        self.group.set_faulty(self.members.iter().any(|member| member.standing.faulty), now);
+        if ready && self.members.iter().all(|member| member.standing.known) {
+            self.group.start(now);
+        }
+    }
+
+    pub(super) fn state(&self, member: usize) -> State {
+        self.group.routers().nth(member).map_or(State::Init, Router::state)
+    }
+
+    pub(super) fn priority(&self, member: usize) -> Priority {
+        self.group.routers().nth(member).map_or(Priority::RESIGN, Router::priority)
+    }
+
+    pub(super) fn on_heard(&mut self, member: usize, heard: &Heard, source: IpAddr, now: Instant) {
+        let state = self.state(member);
+        self.members[member].heard(heard, source, state);
+        self.group.on_advert(member, &heard.packet.advert, source, now);
+    }
+
+    /// When something is due: in the election, or a renewal.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.members.iter().filter_map(|member| member.renewal).chain(self.group.deadline()).min()
+    }
+
+    pub(super) fn status(&self) -> impl Iterator<Item = InstanceStatus> {
+        self.members.iter().zip(self.group.routers()).map(|(member, router)| InstanceStatus {
+            name: member.instance.name.clone(),
+            state: router.state(),
+            priority: router.priority(),
+            master: member.master,
+            addresses: member
+                .instance
+                .virtual_ipaddress
+                .iter()
+                .map(|each| each.address.to_string())
+                .collect(),
+            transitions: member.transitions,
+            blocked: member.standing.faulty || !member.standing.known,
+            adverts: member.adverts.clone(),
+            peers: member.peers.clone(),
+        })
+    }
+}
