@@ -9,7 +9,7 @@ use crate::step;
 use crate::toolchain::{self, NIGHTLY, Toolchain};
 
 /// The programs that tests and demo run, each with Debian's package of it.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("nft", "nftables"),
