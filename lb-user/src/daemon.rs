@@ -7,6 +7,7 @@ mod overrides;
 mod secret;
 mod start;
 mod sweeper;
+pub mod unload;
 mod view;
 mod writes;
 

@@ -159,6 +159,20 @@ async fn check_says_what_is_wrong_where_or_what_a_valid_file_means() {
 }
 
 #[tokio::test]
+async fn unload_without_a_daemon_is_for_root_and_goes_by_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("xlb.sock");
+    let file = configuration(directory.path(), "");
+    let unload = ["unload", "-c", &file];
+    if !nix::unistd::geteuid().is_root() {
+        return expect(&socket, &unload, 3, "", "only root can unload without the daemon").await;
+    }
+    expect(&socket, &unload, 0, "nothing is loaded\n", "").await;
+    expect(&socket, &["unload", "-c", "/nonexistent/xlb.toml"], 2, "", "/nonexistent/xlb.toml").await;
+    assert!(!directory.path().join("pins").exists());
+}
+
+#[tokio::test]
 async fn a_write_that_was_cut_short_is_said_to_be_uncertain() {
     let fake = Fake::start().await;
     let target = format!("web/{SILENT}");
