@@ -4,6 +4,7 @@ mod changes;
 mod engine;
 mod journal;
 mod overrides;
+mod scrape;
 mod secret;
 mod start;
 mod sweeper;
@@ -74,6 +75,8 @@ struct Daemon {
     journal: Journal,
     /// Of configuration and overrides; grows with every change.
     generation: u64,
+    /// Whether the file was applied when it was last read.
+    reloaded: bool,
     shutdown: CancellationToken,
 }
 
@@ -157,7 +160,7 @@ impl Daemon {
             }
             Request::Diff => self.difference().map(Reply::Changes),
             Request::Events { follow } => Ok(Reply::Events(self.journal.feed(follow))),
-            Request::Metrics => Err(Failure::new(Code::Unavailable, "metrics are not there yet")),
+            Request::Metrics => self.metrics().map(Reply::Metrics),
             Request::Write { write, if_generation } => {
                 let words = write.to_string();
                 let changes = self.write(write, if_generation).await?;

@@ -37,9 +37,13 @@ impl Daemon {
             return Err(Failure::new(Code::Conflict, message));
         }
         let changes = match write {
-            Write::Reload => self.reload().await.inspect_err(|failure| {
-                tracing::error!("reload refused, the old configuration stays: {failure}");
-            })?,
+            Write::Reload => {
+                let reloaded = self.reload().await;
+                self.reloaded = reloaded.is_ok();
+                reloaded.inspect_err(|failure| {
+                    tracing::error!("reload refused, the old configuration stays: {failure}");
+                })?
+            }
             Write::Unload => self.unload()?,
             other => self.overrule(&other)?,
         };
