@@ -1,6 +1,7 @@
 //! The command line: what can be said, which verb it is, and the exit code.
 
 mod add;
+mod check;
 mod complete;
 mod completions;
 mod diff;
@@ -22,7 +23,10 @@ use std::{io, path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::control::client::{Client, ClientError};
+use crate::{
+    config::ConfigError,
+    control::client::{Client, ClientError},
+};
 
 /// Where the daemon listens unless it is told otherwise.
 const SOCKET: &str = "/run/xlb/xlb.sock";
@@ -50,6 +54,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(run::Args),
+    Check(check::Args),
     Status(status::Args),
     Weight(weight::Args),
     Drain(drain::Args),
@@ -92,6 +97,7 @@ fn run(Cli { socket, verb }: Cli) -> anyhow::Result<()> {
     let client = Client::new(socket.clone().unwrap_or_else(|| SOCKET.into()));
     match verb {
         Verb::Run(args) => run::run(args, socket),
+        Verb::Check(args) => check::run(&args),
         Verb::Completions(args) => completions::run(&args),
         Verb::Man(args) => man::run(&args),
         Verb::Status(args) => wait_for(status::run(&client, &args)),
@@ -116,6 +122,8 @@ fn wait_for<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<
 fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<ClientError>() {
         error.exit_code()
+    } else if error.is::<ConfigError>() {
+        2
     } else if error.is::<drain::WaitRanOut>() {
         4
     } else {

@@ -21,6 +21,13 @@ use self::{
     model::Config,
 };
 
+/// Where `xlb` looks for the file unless it is told otherwise.
+pub const FILE: &str = "/etc/xlb/xlb.toml";
+/// The default of `global.state_dir`.
+pub const STATE_DIR: &str = "/var/lib/xlb";
+/// The default of `global.pin_dir`.
+pub const PIN_DIR: &str = "/sys/fs/bpf/xlb";
+
 /// What the configuration's defaults take from the machine.
 #[derive(Clone, Debug)]
 pub struct Host {

@@ -4,9 +4,11 @@ mod changes;
 mod engine;
 mod journal;
 mod overrides;
+mod scrape;
 mod secret;
 mod start;
 mod sweeper;
+pub mod unload;
 mod view;
 mod writes;
 
@@ -78,6 +80,8 @@ struct Daemon {
     journal: Journal,
     /// Of configuration and overrides; grows with every change.
     generation: u64,
+    /// Whether the file was applied when it was last read.
+    reloaded: bool,
     shutdown: CancellationToken,
 }
 
@@ -161,7 +165,7 @@ impl Daemon {
             }
             Request::Diff => self.difference().map(Reply::Changes),
             Request::Events { follow } => Ok(Reply::Events(self.journal.feed(follow))),
-            Request::Metrics => Err(Failure::new(Code::Unavailable, "metrics are not there yet")),
+            Request::Metrics => self.metrics().map(Reply::Metrics),
             Request::Write { write, if_generation } => {
                 let words = write.to_string();
                 let changes = self.write(write, if_generation).await?;

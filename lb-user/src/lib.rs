@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod dataplane;
 pub mod health;
 pub mod host;
+pub mod metrics;
 pub mod plan;
 pub mod pool;
 pub mod vrrp;

@@ -5,7 +5,10 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use crate::control::{Action, Changes};
+use crate::{
+    config::ConfigError,
+    control::{Action, Changes},
+};
 
 const ADDED: Style = AnsiColor::Green.on_default();
 const CHANGED: Style = AnsiColor::Yellow.on_default();
@@ -40,8 +43,17 @@ pub(super) fn print_changes(changes: &Changes) -> io::Result<()> {
     print(&text)
 }
 
-/// Writes an error and its causes to standard error, in one line when they are.
+/// A line that warns, with colours.
+pub(super) fn warning(message: &str) -> String {
+    format!("{CHANGED}warning:{CHANGED:#} {message}")
+}
+
+/// Writes an error and its causes to standard error: in one line when they are, a configuration's with their places.
 pub(super) fn complain(error: &anyhow::Error) {
+    let mut err = anstream::stderr();
     // Nothing is left to be done when standard error is closed.
-    let _ = writeln!(anstream::stderr(), "{REMOVED}xlb:{REMOVED:#} {error:#}");
+    let _ = match error.downcast_ref() {
+        Some(ConfigError::Invalid(report)) => writeln!(err, "{}", report.styled()),
+        _ => writeln!(err, "{REMOVED}xlb:{REMOVED:#} {error:#}"),
+    };
 }

@@ -4,13 +4,16 @@ use std::{io, path::PathBuf};
 
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-use crate::daemon::{self, RunOptions};
+use crate::{
+    config::FILE,
+    daemon::{self, RunOptions},
+};
 
 /// Run the daemon in the foreground; it logs to standard error
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Configuration file
-    #[arg(short, long, value_name = "FILE", default_value = "/etc/xlb/xlb.toml")]
+    #[arg(short, long, value_name = "FILE", default_value = FILE)]
     config: PathBuf,
     /// Log more; twice: everything (RUST_LOG overrides it)
     #[arg(short, long, action = clap::ArgAction::Count)]

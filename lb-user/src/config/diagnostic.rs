@@ -11,12 +11,22 @@ pub type Span = Range<usize>;
 const SHOWN: usize = 100;
 
 /// Whether the configuration can be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// It cannot.
     Error,
     /// It can, and would surprise.
     Warning,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        })
+    }
 }
 
 /// One mistake and its place.
@@ -87,11 +97,7 @@ impl Report {
     pub fn lines(&self) -> impl Iterator<Item = String> {
         self.diagnostics.iter().map(|one| {
             let (line, column) = line_and_column(&self.text, one.span.start);
-            let severity = match one.severity {
-                Severity::Error => "error",
-                Severity::Warning => "warning",
-            };
-            format!("{}:{line}:{column}: {severity}[{}]: {}", self.name, one.code, one.message)
+            format!("{}:{line}:{column}: {}[{}]: {}", self.name, one.severity, one.code, one.message)
         })
     }
 
@@ -166,7 +172,8 @@ pub fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
-fn count(number: usize, what: &str) -> String {
+/// A number and what it counts: `1 error`, `2 errors`.
+pub(crate) fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 

@@ -23,6 +23,7 @@ use super::{
     desk::Desk,
     event::{Event, Feed},
 };
+use crate::metrics::CONTENT_TYPE;
 
 /// What a handler returns.
 pub(super) type Answer = Result<Reply, Failure>;
@@ -142,9 +143,7 @@ impl IntoResponse for Reply {
                 let events = tokio_stream::iter(past).map(Ok).chain(BroadcastStream::new(live));
                 Sse::new(events.map(frame)).keep_alive(KeepAlive::default()).into_response()
             }
-            Self::Metrics(text) => {
-                ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
-            }
+            Self::Metrics(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
         }
     }
 }

@@ -287,6 +287,7 @@ async fn finish(
         health,
         journal: Journal::default(),
         generation: 1,
+        reloaded: true,
         shutdown,
     };
     let events = Events {

@@ -7,7 +7,9 @@ use super::{
     changes::changes,
     failed, now,
     overrides::{Out, Overrides},
-    start, with_causes,
+    start,
+    unload::{self, Unloaded},
+    with_causes,
 };
 use crate::{
     config::{
@@ -16,7 +18,7 @@ use crate::{
     },
     control::{Action, Change, Changes, Code, Failure, RealServerName, Scope, Write, event::Kind},
     dataplane::attach,
-    host::{links::links, sysctl::Sysctls},
+    host::links::links,
 };
 
 impl Daemon {
@@ -35,9 +37,13 @@ impl Daemon {
             return Err(Failure::new(Code::Conflict, message));
         }
         let changes = match write {
-            Write::Reload => self.reload().await.inspect_err(|failure| {
-                tracing::error!("reload refused, the old configuration stays: {failure}");
-            })?,
+            Write::Reload => {
+                let reloaded = self.reload().await;
+                self.reloaded = reloaded.is_ok();
+                reloaded.inspect_err(|failure| {
+                    tracing::error!("reload refused, the old configuration stays: {failure}");
+                })?
+            }
             Write::Unload => self.unload()?,
             other => self.overrule(&other)?,
         };
@@ -288,27 +294,13 @@ impl Daemon {
         })
     }
 
-    /// Takes everything away: the programs first, then the maps, then the sysctls.
     fn unload(&mut self) -> Result<Vec<Change>, Failure> {
-        let Some(pins) = self.pins.take() else { return Ok(Vec::new()) };
-        pins.remove_all().map_err(|error| failed(&error))?;
-        let report = Sysctls::new(&self.engine.config.global.state_dir).restore();
-        for error in report.errors {
+        let pins = self.pins.take();
+        let Unloaded { changes, errors } =
+            unload::unload(pins, &self.engine.config.global.state_dir).map_err(|error| failed(&error))?;
+        for error in errors {
             tracing::error!("{:#}", anyhow::Error::new(error));
         }
-        let removed = |object: &str| Change {
-            action: Action::Remove,
-            object: object.to_owned(),
-            detail: String::new(),
-        };
-        let mut changes: Vec<Change> =
-            self.attached.iter().map(|one| removed(&format!("program on {}", one.name))).collect();
-        changes.push(removed("connection tables"));
-        changes.extend(report.changes.into_iter().map(|change| Change {
-            action: Action::Change,
-            object: change.name.to_string(),
-            detail: format!("{} -> {}", change.from, change.to),
-        }));
         Ok(changes)
     }
 }

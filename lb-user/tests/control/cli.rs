@@ -83,7 +83,8 @@ async fn every_verb_exits_with_the_code_of_what_happened() {
         (&["man", "nope"], 1, "", "no verb named nope"),
         (&["nope"], 2, "", "unrecognized subcommand"),
         (&[], 2, "", "Usage"),
-        (&["run", "-c", "/nonexistent/xlb.toml"], 1, "", "/nonexistent/xlb.toml"),
+        (&["run", "-c", "/nonexistent/xlb.toml"], 2, "", "/nonexistent/xlb.toml"),
+        (&["check", "-c", "/nonexistent/xlb.toml"], 2, "", "/nonexistent/xlb.toml"),
     ] {
         expect(&fake.socket, arguments, code, stdout, stderr).await;
     }
@@ -96,7 +97,7 @@ async fn a_daemon_that_is_not_there_is_said_in_one_line() {
     let missing = directory.path().join("xlb.sock");
     let dead = directory.path().join("dead.sock");
     drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
-    for verb in [&["status"][..], &["weight", "web/web1", "1"], &["events", "-f"], &["reload"], &["unload"]] {
+    for verb in [&["status"][..], &["weight", "web/web1", "1"], &["events", "-f"], &["reload"]] {
         let no_socket =
             format!("xlb: cannot reach the daemon at {}: there is no such socket", missing.display());
         expect(&missing, verb, 3, "", &no_socket).await;
@@ -105,6 +106,70 @@ async fn a_daemon_that_is_not_there_is_said_in_one_line() {
         let output = xlb(&missing, verb).await;
         assert_eq!(output.stderr.iter().filter(|byte| **byte == b'\n').count(), 1);
     }
+}
+
+/// A configuration whose directories are in `directory`, with one mistake if `mistake` is not empty.
+fn configuration(directory: &Path, mistake: &str) -> String {
+    let file = directory.join("xlb.toml");
+    let text = format!(
+        r#"
+[global]
+interfaces = ["lo", "nowhere0"]
+state_dir = "{0}/state"
+pin_dir = "{0}/pins"
+{mistake}
+[[virtual_server]]
+name = "web"
+address = "192.0.2.10:80"
+real_server = [ {{ address = "10.0.0.11:8080" }}, {{ address = "10.0.0.12:8080" }} ]
+"#,
+        directory.display()
+    );
+    std::fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn check_says_what_is_wrong_where_or_what_a_valid_file_means() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("xlb.sock");
+    let file = configuration(directory.path(), "");
+    let check = ["check", "-c", &file];
+    expect(&socket, &check, 0, "warning: this machine has no interface nowhere0 (global.interfaces)\n", "")
+        .await;
+    let valid = format!("\n{file} is valid: 1 virtual server, 2 real servers; the connection tables take ");
+    expect(&socket, &check, 0, &valid, "").await;
+    let output = xlb(&socket, &["check", "--json", "-c", &file]).await;
+    let mut value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    value["file"] = "FILE".into();
+    // Follows from the layout of the tables.
+    value["connection_memory_bytes"].take().as_u64().unwrap();
+    insta::assert_json_snapshot!("check_valid", value);
+
+    let file = configuration(directory.path(), "xdp_mod = 1\nsysctl = 2");
+    for mistake in ["unknown-key", "xdp_mod = 1\n", "sysctl = 2\n", "xlb.toml: 2 errors, 0 warnings\n"] {
+        expect(&socket, &["check", "-c", &file], 2, "", mistake).await;
+        expect(&socket, &["run", "-c", &file], 2, "", mistake).await;
+    }
+    let output = xlb(&socket, &["check", "--json", "-c", &file]).await;
+    assert_eq!(output.status.code(), Some(2));
+    let mut value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    value["file"] = "FILE".into();
+    insta::assert_json_snapshot!("check_invalid", value);
+}
+
+#[tokio::test]
+async fn unload_without_a_daemon_is_for_root_and_goes_by_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("xlb.sock");
+    let file = configuration(directory.path(), "");
+    let unload = ["unload", "-c", &file];
+    if !nix::unistd::geteuid().is_root() {
+        return expect(&socket, &unload, 3, "", "only root can unload without the daemon").await;
+    }
+    expect(&socket, &unload, 0, "nothing is loaded\n", "").await;
+    expect(&socket, &["unload", "-c", "/nonexistent/xlb.toml"], 2, "", "/nonexistent/xlb.toml").await;
+    assert!(!directory.path().join("pins").exists());
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use toml::{Spanned, de::DeValue};
 
 use crate::config::{
-    Host,
+    Host, PIN_DIR, STATE_DIR,
     diagnostic::{Diagnostic, Span},
     file::Section,
     model::{Api, Global, SysctlPolicy, XdpMode},
@@ -36,8 +36,8 @@ pub(super) fn read(section: &mut Section<'_>, host: &Host) -> Draft {
         max_virtual_servers: section.value_or("max_virtual_servers", 4096, number(1, 1 << 16)),
         max_real_servers: section.value_or("max_real_servers", 16_384, number(1, 1 << 20)),
         cluster_secret_file: section.value("cluster_secret_file", path).map(Spanned::into_inner),
-        state_dir: section.value_or("state_dir", "/var/lib/xlb".into(), path),
-        pin_dir: section.value_or("pin_dir", "/sys/fs/bpf/xlb".into(), path),
+        state_dir: section.value_or("state_dir", STATE_DIR.into(), path),
+        pin_dir: section.value_or("pin_dir", PIN_DIR.into(), path),
         script_user: section.value_or("script_user", "xlb-script".into(), name),
     };
     Draft {
