@@ -1,3 +1,10 @@
 //! End to end: real clients, real servers, real connections, in network namespaces.
 
+mod accounting;
+mod control;
+mod download;
+mod given;
+mod kill;
 mod site;
+mod traffic;
+mod transfer;
