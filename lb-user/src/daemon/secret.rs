@@ -24,3 +24,33 @@ pub(super) fn hash_key(file: Option<&Path>) -> io::Result<HashKey> {
     };
     Ok(HashKey([half(0), half(8)]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(secret: &[u8]) -> [u64; 2] {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("secret");
+        fs::write(&file, secret).unwrap();
+        hash_key(Some(&file)).unwrap().0
+    }
+
+    /// SHA-256 of "abc" (FIPS 180-2, appendix B.1) begins ba7816bf8f01cfea414140de5dae2223.
+    #[test]
+    fn the_key_is_the_same_on_every_node_and_every_machine() {
+        assert_eq!(key(b"abc"), [0xeacf_018f_bf16_78ba, 0x2322_ae5d_de40_4141]);
+    }
+
+    #[test]
+    fn white_space_around_the_secret_does_not_count() {
+        assert_eq!(key(b" abc\n"), key(b"abc"));
+        assert_ne!(key(b"a bc"), key(b"abc"));
+    }
+
+    #[test]
+    fn no_file_is_the_empty_secret_and_a_missing_file_is_an_error() {
+        assert_eq!(hash_key(None).unwrap().0, key(b""));
+        assert!(hash_key(Some(Path::new("/nonexistent/secret"))).is_err());
+    }
+}

@@ -313,3 +313,41 @@ fn max_running() -> usize {
     });
     usize::try_from(limit.saturating_sub(OTHER_FILES) / 2).unwrap_or(usize::MAX).clamp(16, 8192)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(index: u32) -> Link {
+        let name = format!("eth{index}");
+        Link { index, name, mac: [2; 6], mtu: 1500, up: true, is_virtual: false, xdp: None }
+    }
+
+    fn slots(found: &BTreeMap<u32, Interface>) -> Vec<(u32, u16)> {
+        found.iter().map(|(&index, interface)| (index, interface.slot)).collect()
+    }
+
+    #[test]
+    fn an_interface_keeps_its_row_of_counters_whoever_comes_and_goes() {
+        let first = interfaces(&[link(7), link(3)], &BTreeMap::new()).unwrap();
+        assert_eq!(slots(&first), [(3, 2), (7, 1)]);
+        let second = interfaces(&[link(3), link(5), link(7)], &first).unwrap();
+        assert_eq!(slots(&second), [(3, 2), (5, 3), (7, 1)]);
+        let third = interfaces(&[link(9), link(5)], &interfaces(&[link(5)], &second).unwrap()).unwrap();
+        assert_eq!(slots(&third), [(5, 3), (9, 1)]);
+    }
+
+    #[test]
+    fn there_are_rows_for_all_interfaces_but_those_that_are_not_attached() {
+        let most = ATTACHED_INTERFACES - 1;
+        let links: Vec<Link> = (1..=most + 1).map(link).collect();
+        assert_eq!(interfaces(&links[..most as usize], &BTreeMap::new()).unwrap().len(), most as usize);
+        assert!(interfaces(&links, &BTreeMap::new()).is_err());
+    }
+
+    #[test]
+    fn an_index_that_the_data_plane_has_no_room_for_is_refused_by_name() {
+        let error = interfaces(&[link(INTERFACES)], &BTreeMap::new()).unwrap_err();
+        assert!(error.to_string().starts_with("interface eth16384 has index 16384"), "{error}");
+    }
+}

@@ -124,3 +124,38 @@ fn from_bytes(name: &[u8; NAME]) -> String {
     let length = name.iter().position(|&byte| byte == 0).unwrap_or(NAME);
     String::from_utf8_lossy(&name[..length]).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use lb_common::addr::Port;
+
+    use super::*;
+
+    #[test]
+    fn a_real_server_is_read_back_under_the_address_it_was_written_with() {
+        for text in [
+            "10.0.0.11:8080",
+            "255.255.255.255:65535",
+            "10.0.0.11:0",
+            "[2001:db8::1]:80",
+            "[64:ff9b::a00:b]:1",
+        ] {
+            let wanted: SocketAddr = text.parse().unwrap();
+            let words = match wanted.ip() {
+                std::net::IpAddr::V4(ip) => [V4::from(ip).to_wire(), 0, 0, 0],
+                std::net::IpAddr::V6(ip) => V6::from(ip).to_wire(),
+            };
+            let server =
+                RealServer { address: words, port: Port::new(wanted.port()), ..RealServer::default() };
+            assert_eq!(address(&server), wanted);
+        }
+    }
+
+    #[test]
+    fn a_name_ends_at_its_first_zero_or_fills_its_field() {
+        let mut name = [0; NAME];
+        name[..3].copy_from_slice(b"web");
+        assert_eq!(from_bytes(&name), "web");
+        assert_eq!(from_bytes(&[b'x'; NAME]), "x".repeat(NAME));
+    }
+}

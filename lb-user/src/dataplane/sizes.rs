@@ -74,3 +74,42 @@ impl Sizes {
             + table(map::HALF_OPEN_V6, size_of::<ConnectionKey<V6>>(), size_of::<HalfOpen<V6>>())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZES: Sizes = Sizes { connections: 262_144, virtual_servers: 100, real_servers: 1_000 };
+
+    #[test]
+    fn every_connection_has_an_entry_for_each_direction() {
+        assert_eq!(SIZES.of(map::TCP_V4), Some(524_288));
+        assert_eq!(SIZES.of(map::TCP_V6), SIZES.of(map::TCP_V4));
+        assert_eq!(SIZES.of(map::UDP_V4), Some(131_072));
+        assert_eq!(SIZES.of(map::TRAFFIC), Some(2_000));
+    }
+
+    #[test]
+    fn a_small_table_still_has_room_for_a_flood() {
+        let small = Sizes { connections: 1, ..SIZES };
+        assert_eq!(small.of(map::HALF_OPEN_V4), Some(2 * MINIMUM));
+        assert_eq!(small.of(map::UDP_V6), Some(2 * MINIMUM));
+    }
+
+    #[test]
+    fn a_map_of_fixed_size_is_left_as_it_is_in_the_object() {
+        assert_eq!(SIZES.of(map::SETTINGS), None);
+        assert_eq!(SIZES.of(map::OUTCOMES), None);
+    }
+
+    /// 256 and 352 bytes a connection are proven beside its type; the tables of 2^18 connections add 16 bytes a bucket to
+    /// them, and those of half-open and UDP connections, four to one, about half as much again.
+    #[test]
+    fn the_memory_is_that_of_the_entries_and_a_little_more() {
+        let established = 262_144 * (256 + 352);
+        let memory = SIZES.connection_memory();
+        assert!((established..2 * established).contains(&memory), "{memory}");
+        let double = Sizes { connections: 2 * SIZES.connections, ..SIZES };
+        assert_eq!(double.connection_memory(), 2 * memory);
+    }
+}
