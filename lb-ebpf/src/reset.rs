@@ -2,7 +2,7 @@
 
 use lb_common::{
     outcome::Outcome,
-    tcp::header::{ACK, FIN, RST, SYN},
+    tcp::header::{ACK, FIN, RST},
 };
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Turns the segment into a reset to its sender (RFC 9293 section 3.10.7.1) and sends it back where it came from. A reset is
-/// never answered.
+/// never answered, and a SYN opens a connection instead of coming here.
 #[inline(never)]
 pub(crate) fn answer<A: Ip, P: Packet>(packet: &mut P, arrival: &Arrival<A>) -> Verdict {
     if arrival.datagram.flags & RST != 0 {
@@ -32,9 +32,7 @@ fn write<A: Ip, P: Packet>(packet: &mut P, arrival: &Arrival<A>) -> Option<()> {
     let datagram = &arrival.datagram;
     let segment: &Tcp = packet.get(datagram.transport as usize)?;
     let header_length = (segment.data_offset >> 4) as u32 * 4;
-    let occupied = datagram.transport_length() as u32 - header_length
-        + u32::from(datagram.flags & SYN != 0)
-        + u32::from(datagram.flags & FIN != 0);
+    let occupied = datagram.transport_length() as u32 - header_length + u32::from(datagram.flags & FIN != 0);
     let (sequence, acknowledgment, flags) = if datagram.flags & ACK != 0 {
         (segment.acknowledgment.get(), 0, RST)
     } else {

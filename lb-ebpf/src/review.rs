@@ -34,7 +34,8 @@ pub(crate) fn review<A: Ip + RealAddress, T: Tables<A>>(
     if datagram.has_bad_flags() {
         return Some(Outcome::BadTcpFlags);
     }
-    if datagram.flags & (SYN | ACK) == SYN {
+    let begins = datagram.flags & (SYN | ACK) == SYN;
+    if begins {
         let other = tables.connection(datagram.protocol, &desk.other_key).map_or(0, |other| other.flags);
         if TcpState::of(desk.entry.flags, other).gives_way_to_syn() {
             connection::remove(tables, datagram.protocol, &datagram.key, &desk.other_key);
@@ -45,7 +46,8 @@ pub(crate) fn review<A: Ip + RealAddress, T: Tables<A>>(
     if standing != Standing::Alive {
         // The other end learns when it sends: its packet reaches the end that was reset, which answers with a reset itself.
         connection::remove(tables, datagram.protocol, &datagram.key, &desk.other_key);
-        return if standing == Standing::Reset { Some(Outcome::Reset) } else { None };
+        // A client that begins anew gets another real server at once.
+        return if standing == Standing::Reset && !begins { Some(Outcome::Reset) } else { None };
     }
     desk.entry.flags |= connection::seen(datagram.flags);
     touch(&mut desk.entry, arrival);

@@ -1,5 +1,6 @@
 //! Values as written to values as meant: numbers, durations, names, choices.
 
+use lb_common::limits::NAME;
 use std::{path::PathBuf, time::Duration};
 
 use toml::de::DeValue;
@@ -52,7 +53,14 @@ pub(super) fn text(value: &DeValue<'_>) -> Result<String, Wrong> {
 
 /// The name of a server, as commands take it: `xlb weight NAME/NAME`.
 pub(super) fn name(value: &DeValue<'_>) -> Result<String, Wrong> {
-    word(value, "a name without spaces and `/`")
+    const EXPECTED: &str = "a name without spaces and `/`";
+    let name = word(value, EXPECTED)?;
+    // The data plane keeps it in a map of fixed size.
+    if name.len() > NAME {
+        Err(Wrong::value(EXPECTED, format!("longer than {NAME} bytes")))
+    } else {
+        Ok(name)
+    }
 }
 
 /// The name of a network interface, within the kernel's limits.

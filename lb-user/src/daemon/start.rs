@@ -32,6 +32,7 @@ use crate::{
     },
     dataplane::{
         attach::{self, Target},
+        clock::Clock,
         load::{self, Loaded},
         maps::Maps,
         pins::Pins,
@@ -89,14 +90,8 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<(Daemon, Events
     match bring_up(options, config, overrides, &links, &pins, &programs) {
         Ok((engine, attached, rules)) => {
             tracing::info!(
-                "{}; attached to {}",
-                if adopted { "took over the running data plane" } else { "loaded the data plane" },
-                attached
-                    .1
-                    .iter()
-                    .map(|one| format!("{} ({})", one.name, one.mode))
-                    .collect::<Vec<_>>()
-                    .join(", ")
+                "{}",
+                if adopted { "took over the running data plane" } else { "loaded the data plane" }
             );
             finish(engine, attached, rules, pins, (programs, kernel_log), socket, listener).await
         }
@@ -119,7 +114,7 @@ fn bring_up(
     pins: &Pins,
     programs: &Programs,
 ) -> anyhow::Result<Up> {
-    let clock = programs.clock()?;
+    let clock = Clock::new()?;
     let maps = Maps::open(pins)?;
     let before = read::read(&maps)?.interfaces;
     let host = HostView {
@@ -219,6 +214,7 @@ pub(super) async fn modes(attached: &mut [Attached]) -> anyhow::Result<()> {
             None => "detached",
         }
         .to_owned();
+        tracing::info!("attached to {} in {} mode", one.name, one.mode);
         if one.mode == "generic" {
             tracing::warn!(
                 "{} runs in generic mode: slower, and bulk TCP from senders with segmentation offload suffers",
@@ -267,7 +263,7 @@ async fn finish(
 
     let (sweeps, sweep_results) = mpsc::channel(1);
     let (sweeper, wake) = std::sync::mpsc::channel();
-    let clock = programs.clock()?;
+    let clock = Clock::new()?;
     let (maps, clock_programs) = (Maps::open(&pins)?, programs.clone());
     thread::Builder::new()
         .name("sweep".into())

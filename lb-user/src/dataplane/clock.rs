@@ -1,9 +1,9 @@
 //! The clock of the connection tables: the kernel's jiffies, read through a test run of a program that answers them.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use aya::programs::{ProgramError, TestRun as _, TestRunOptions, Xdp};
-use nix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_getres};
 
 /// The clock and how fast it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,19 +12,15 @@ pub struct Clock {
     pub ticks_per_second: u32,
 }
 
-/// Values of CONFIG_HZ that some architecture offers.
-const RATES: [u32; 12] = [24, 32, 48, 64, 100, 128, 200, 250, 256, 300, 1000, 1024];
-
 impl Clock {
-    /// Finds out how fast the clock runs. `program` is the object's clock, loaded.
+    /// Asks the kernel how fast it ticks: the resolution of its coarse clock is one tick (KTIME_LOW_RES).
     ///
     /// # Errors
     ///
-    /// That of the test run.
-    pub fn new(program: &Xdp) -> Result<Self, ProgramError> {
-        let ticks = read(program)?;
-        let uptime = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
-        Ok(Self { ticks_per_second: rate(ticks, uptime) })
+    /// That of the system call.
+    pub fn new() -> io::Result<Self> {
+        let tick = Duration::from(clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)?);
+        Ok(Self { ticks_per_second: rate(tick) })
     }
 
     /// Time from one tick to a later one; zero when the later one is not known.
@@ -53,20 +49,10 @@ pub fn read(program: &Xdp) -> Result<u32, ProgramError> {
     Ok(program.test_run(options)?.return_value)
 }
 
-/// The rate at which a clock that started five minutes before its 32-bit overflow (INITIAL_JIFFIES in linux/jiffies.h) shows
-/// `ticks` after `uptime`.
-fn rate(ticks: u32, uptime: Duration) -> u32 {
-    let expected = |rate: u32| {
-        let start = 0u32.wrapping_sub(300 * rate);
-        let elapsed = uptime.as_millis() * u128::from(rate) / 1000;
-        start.wrapping_add((elapsed % (1 << 32)) as u32)
-    };
-    let distance = |rate: u32| {
-        let difference = ticks.wrapping_sub(expected(rate)).cast_signed();
-        // In milliseconds: a second off is as much at every rate.
-        i64::from(difference).abs() * 1000 / i64::from(rate)
-    };
-    RATES.into_iter().min_by_key(|&rate| distance(rate)).unwrap_or(RATES[4])
+/// Ticks a second, for a tick of this length; the kernel rounds it to nanoseconds.
+fn rate(tick: Duration) -> u32 {
+    let nanos = tick.as_nanos().max(1);
+    u32::try_from((1_000_000_000 + nanos / 2) / nanos).unwrap_or(1).max(1)
 }
 
 #[cfg(test)]
@@ -74,15 +60,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_rate_is_recognised_at_any_uptime_with_a_clock_that_lags() {
-        for &hz in &RATES {
-            for uptime in [1u64, 299, 301, 3_600, 86_400, 40_000_000] {
-                let lag = u64::from(hz) / 50;
-                let ticks = 0u32
-                    .wrapping_sub(300 * hz)
-                    .wrapping_add((uptime * u64::from(hz) - lag.min(uptime * u64::from(hz))) as u32);
-                assert_eq!(rate(ticks, Duration::from_secs(uptime)), hz, "{hz} Hz after {uptime} s");
-            }
+    fn the_rate_follows_from_the_length_of_a_tick() {
+        for (nanos, hz) in
+            [(4_000_000, 250), (1_000_000, 1000), (10_000_000, 100), (3_333_333, 300), (976_562, 1024)]
+        {
+            assert_eq!(rate(Duration::from_nanos(nanos)), hz);
         }
+    }
+
+    #[test]
+    fn durations_become_ticks_and_back() {
+        let clock = Clock { ticks_per_second: 250 };
+        assert_eq!(clock.ticks(Duration::from_secs(2)), 500);
+        assert_eq!(clock.ticks(Duration::from_nanos(1)), 1);
+        assert_eq!(clock.since(u32::MAX - 124, Some(125)), Duration::from_secs(1));
     }
 }

@@ -9,7 +9,7 @@ use aya::{
 
 use super::{
     attach::{self, AttachError, Target},
-    clock::{self, Clock},
+    clock,
     load::{CLOCK, LoadError, PROGRAM},
     pins::Pins,
 };
@@ -28,15 +28,6 @@ impl Programs {
 
     fn lock(&self) -> MutexGuard<'_, Ebpf> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The clock of the connection tables.
-    ///
-    /// # Errors
-    ///
-    /// That of the test run, or [`LoadError::Missing`].
-    pub fn clock(&self) -> Result<Clock, LoadError> {
-        Ok(Clock::new(xdp(&self.lock(), CLOCK)?)?)
     }
 
     /// The present tick; none when the kernel does not answer.
