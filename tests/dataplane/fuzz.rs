@@ -3,12 +3,13 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use lb_common::addr::{V4, V6};
-use lb_common::outcome::Disposition;
+use lb_common::outcome::{Disposition, Outcome};
 use lb_ebpf::memory::{Family, Memory, OfFamily};
 use proptest::prelude::*;
 
 use crate::lab::{Ended, Lab, hex};
 use crate::read::read;
+use crate::reset;
 use crate::stream::{self, Dice};
 use crate::world::{self, INSIDE, OUTSIDE};
 
@@ -53,10 +54,11 @@ proptest! {
 /// The controller, the sweep and eviction at their worst: tables that contradict each other.
 fn upset(dice: &mut Dice, memory: &mut Memory) {
     let real = dice.below(memory.real_servers.len()) as u32;
-    match dice.below(8) {
+    match dice.below(9) {
         0 => memory.settings.as_mut().unwrap().generation += 1,
         1 => drop(memory.real_servers.remove(&real)),
         2 => memory.real_servers.values_mut().for_each(|server| server.flags = dice.below(8) as u16),
+        7 => memory.virtual_servers.values_mut().for_each(|server| server.flags = dice.below(8) as u32),
         3 => drop(memory.loads.remove(&real)),
         4 => memory.scheduling.values_mut().for_each(|table| table.truncate(dice.below(table.len() + 1))),
         5 => memory.scheduling.values_mut().flatten().for_each(|slot| *slot = dice.below(60) as u32),
@@ -102,7 +104,8 @@ fn is_of<A: OfFamily, const LENGTH: usize>(
 
 fn is_safe(ours: bool, frame: &[u8], ended: &Ended) -> Result<(), String> {
     let disposition = ended.verdict.outcome().disposition();
-    if ended.bytes.len() != frame.len() {
+    let resets = ended.verdict.outcome() == Outcome::Reset;
+    if !resets && ended.bytes.len() != frame.len() {
         return Err("its length changed".into());
     }
     if disposition == Disposition::Pass && ended.bytes != frame {
@@ -110,6 +113,9 @@ fn is_safe(ours: bool, frame: &[u8], ended: &Ended) -> Result<(), String> {
     }
     if !ours && disposition != Disposition::Pass {
         return Err("it is not ours".into());
+    }
+    if resets {
+        return reset::check(frame, &ended.bytes);
     }
     if !matches!(disposition, Disposition::Send | Disposition::Kernel) {
         return Ok(());

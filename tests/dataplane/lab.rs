@@ -18,7 +18,8 @@ use lb_ebpf::{
 };
 
 use crate::packet::{Packet, Transport, tcp};
-use crate::read::read;
+use crate::read::{Segment, read};
+use crate::reset;
 use crate::world::{self, arriving, at, leaving};
 
 /// Outcome counters by interface slot.
@@ -70,9 +71,10 @@ impl<'a> Lab<'a> {
 
     /// A frame arrives.
     pub(crate) fn frame(&mut self, interface: u32, frame: &[u8]) -> Ended {
-        let mut bytes = frame.to_vec();
-        let mut packet = Frame { interface, bytes: &mut bytes };
+        let mut buffer = frame.to_vec();
+        let mut packet = Frame { interface, bytes: &mut buffer };
         let verdict = forward(&mut packet, &mut self.memory, &mut self.workspace);
+        let bytes = packet.bytes.to_vec();
         if self.twin.as_mut().is_none_or(|twin| twin.agrees(interface, frame, verdict, &bytes)) {
             let slot = self.memory.interfaces.get(&interface).map_or(0, |described| described.slot);
             self.outcomes.entry((slot, verdict.outcome())).or_default().add(frame.len() as u64);
@@ -111,6 +113,16 @@ impl<'a> Lab<'a> {
         let ended = self.send(packet);
         assert_eq!(ended.verdict.outcome(), outcome, "{packet:?}");
         assert_same(&ended.bytes, &arrived.bytes());
+    }
+
+    /// A segment arrives and is answered with a reset, the way it came: what that says is returned.
+    #[track_caller]
+    pub(crate) fn resets(&mut self, segment: &Packet) -> Segment {
+        let (wire, arrived) = arriving(segment);
+        let ended = self.send(segment);
+        assert_eq!(ended.verdict, Verdict::sent(Outcome::Reset, wire.index), "{segment:?}");
+        reset::check(&arrived.bytes(), &ended.bytes).unwrap_or_else(|fault| panic!("{fault}: {segment:?}"));
+        read(&ended.bytes).and_then(|seen| seen.segment).expect("a segment came out")
     }
 
     /// A client's packet arrives and leaves, changed in nothing but its destination: which is returned.

@@ -12,5 +12,6 @@ mod packet;
 #[cfg(feature = "root")]
 mod parity;
 mod read;
+mod reset;
 mod stream;
 mod world;

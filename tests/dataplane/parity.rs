@@ -2,6 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+use lb_common::outcome::Outcome;
+
 use crate::kernel::{Kernel, with_the_world};
 use crate::lab::{Lab, hex};
 use crate::stream::{self, Dice};
@@ -27,6 +29,7 @@ fn kernel_and_host_agree_on_generated_packets() {
             kernel.clear();
             agree(&mut kernel, seed);
         }
+        assert_ne!(kernel.count(Outcome::Reset), 0, "the streams come upon real servers that are gone");
     });
 }
 
@@ -38,7 +41,7 @@ fn agree(kernel: &mut Kernel, seed: u64) {
         let agreed = catch_unwind(AssertUnwindSafe(|| {
             lab.frame(interface, &frame);
             if index % BETWEEN == BETWEEN - 1 {
-                lab.change_and_renew(|_| {});
+                lab.change_and_renew(|memory| stream::change(&mut dice, memory));
             }
         }));
         if let Err(panic) = agreed {

@@ -4,6 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{IpNumber, LinkSlice, NetSlice, SlicedPacket, TcpSlice, TransportSlice, UdpSlice};
 
+/// What a TCP header says of its place in the connection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Segment {
+    pub(crate) flags: u8,
+    pub(crate) sequence: u32,
+    pub(crate) acknowledgment: u32,
+}
+
 /// What an observer on the wire sees of a TCP segment or UDP datagram that is well-formed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Seen {
@@ -14,6 +22,8 @@ pub(crate) struct Seen {
     pub(crate) protocol: u8,
     pub(crate) hops: u8,
     pub(crate) payload: Vec<u8>,
+    /// `None` of UDP.
+    pub(crate) segment: Option<Segment>,
     /// The IPv4 header's checksum is right; there is none in IPv6.
     pub(crate) network_whole: bool,
     /// The transport checksum is right, or is absent where it may be.
@@ -36,17 +46,24 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Seen> {
         }
         NetSlice::Arp(_) => return None,
     };
-    let (protocol, ports, payload, transport_whole) = match packet.transport? {
+    let (protocol, ports, payload, segment, transport_whole) = match packet.transport? {
         TransportSlice::Tcp(tcp) => (
             IpNumber::TCP,
             (tcp.source_port(), tcp.destination_port()),
             tcp.payload(),
+            Some(Segment {
+                // The byte behind the data offset (RFC 9293 section 3.1).
+                flags: tcp.slice()[13],
+                sequence: tcp.sequence_number(),
+                acknowledgment: tcp.acknowledgment_number(),
+            }),
             tcp_checksum(&tcp, source, destination) == Some(tcp.checksum()),
         ),
         TransportSlice::Udp(udp) => (
             IpNumber::UDP,
             (udp.source_port(), udp.destination_port()),
             udp.payload(),
+            None,
             udp_is_whole(&udp, source, destination),
         ),
         _ => return None,
@@ -59,6 +76,7 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Seen> {
         protocol: protocol.0,
         hops,
         payload: payload.to_vec(),
+        segment,
         network_whole,
         transport_whole,
     })

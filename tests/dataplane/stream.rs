@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use lb_common::{
     addr::{V4, V6},
     connection::ConnectionKey,
+    service::{real_server, virtual_server},
     tcp::header::{ACK, FIN, RST, SYN},
 };
 use lb_ebpf::memory::{Family, Memory, OfFamily};
@@ -61,6 +62,25 @@ pub(crate) fn next(dice: &mut Dice, memory: &Memory) -> (u32, Vec<u8>) {
         damage(dice, &mut frame);
     }
     (interface.into(), frame)
+}
+
+/// Real servers go and come back, and virtual servers change what they do with TCP that is not known.
+#[cfg_attr(not(feature = "root"), expect(dead_code, reason = "the kernel and the host change alike"))]
+pub(crate) fn change(dice: &mut Dice, memory: &mut Memory) {
+    const REAL: &[u16] = &[
+        real_server::PRESENT,
+        real_server::PRESENT,
+        real_server::PRESENT | real_server::RESET,
+        real_server::PRESENT | real_server::RESCHEDULE,
+        0,
+    ];
+    const POLICY: &[u32] = &[0, virtual_server::ADOPT, virtual_server::RESET];
+    for server in memory.real_servers.values_mut() {
+        server.flags = dice.of(REAL);
+    }
+    for server in memory.virtual_servers.values_mut() {
+        server.flags = server.flags & virtual_server::HASH_PORT | dice.of(POLICY);
+    }
 }
 
 /// Random bytes, most of them behind a header that gets them in.
