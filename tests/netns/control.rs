@@ -96,9 +96,6 @@ fn a_drained_real_server_gets_nothing_new_and_finishes_what_it_has() -> Result<(
     assert_eq!(seen(&daemon, &drained)?.0, "drain");
 
     let digest = download.finish()?;
-    daemon.xlb(&["drain", &name, "--wait"])?;
-    let status = daemon.status()?;
-    assert_eq!(real_server(&status, &drained)?["connections"], 0);
     daemon.xlb(&["enable", &name])?;
     shares_are(&load, &[1, 1, 1])?;
     eprintln!("download from {drained} through its drain: SHA-256 {digest}");
@@ -108,7 +105,8 @@ fn a_drained_real_server_gets_nothing_new_and_finishes_what_it_has() -> Result<(
 #[test]
 fn a_disabled_real_server_is_out_with_its_connections_until_it_is_enabled() -> Result<()> {
     let site = Site::create(Shape::default())?;
-    let daemon = daemon(&site, &web(&site)?)?;
+    let text = web(&site)?.replace("scheduler", "on_down = \"reschedule\"\nscheduler");
+    let daemon = daemon(&site, &text)?;
     let load = Load::start(&site.client, &[vips()[0]], 4)?;
     let mut connections = (0..3)
         .map(|_| {
@@ -126,6 +124,21 @@ fn a_disabled_real_server_is_out_with_its_connections_until_it_is_enabled() -> R
     daemon.xlb(&["enable", "web/web2"])?;
     wait_for_state(&daemon, "web2", "up", PATIENCE)?;
     shares_are(&load, &[1, 1, 1])
+}
+
+#[test]
+fn a_wait_for_a_drain_that_runs_out_of_time_says_what_is_left() -> Result<()> {
+    let site = Site::create(Shape { servers: 1, ..Shape::default() })?;
+    let daemon = daemon(&site, &web(&site)?)?;
+    let mut connection = site.client.inside(|| Connection::open(vips()[0]))??;
+    connection.get("/")?;
+    wait_until("the connection to be counted", PATIENCE, || {
+        daemon.status().is_ok_and(|status| status["virtual_servers"][0]["connections"] == 1)
+    })?;
+    let output = daemon.try_xlb(&["drain", "web/web1", "--wait", "--timeout", "1s"])?;
+    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    assert!(said(&output).contains("1 connection left at web/web1 after 1s"), "{}", said(&output));
+    Ok(())
 }
 
 #[test]
@@ -196,7 +209,7 @@ fn a_reload_changes_what_differs_and_leaves_the_rest_alone() -> Result<()> {
 
     // Without its virtual server a connection has nowhere to go.
     daemon.configure(&site, &changed)?;
-    assert_eq!(daemon.xlb(&["reload"])?, "- web6  \n");
+    assert_eq!(daemon.xlb(&["reload"])?, "- web6\n");
     shares_are(&load, &[3, 1, 1])?;
     no_failure(&load.answers())
 }

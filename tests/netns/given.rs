@@ -1,14 +1,15 @@
 //! What tests begin with: a virtual server in the configuration, a daemon that serves it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use lb_tests::daemon::{built_program, real_servers};
 use lb_tests::load::Answers;
 use lb_tests::site::{VIP4, VIP6};
-use lb_tests::{Daemon, Namespace, Site};
+use lb_tests::{Daemon, Namespace, Site, http};
 use serde_json::Value;
 
 /// How long anything may take that is not the point of a test.
@@ -48,6 +49,23 @@ pub(crate) fn no_failure(answers: &Answers) -> Result<()> {
     let (count, first) = (answers.failures.len(), answers.failures.first());
     ensure!(count == 0, "{count} requests failed and {} did not: {first:?}", answers.total());
     Ok(())
+}
+
+/// Makes so many requests over new connections, from several clients at once, so that several CPUs choose at once; counts the
+/// answers by server. Every request has to succeed.
+pub(crate) fn ask(site: &Site, vip: SocketAddr, requests: u32) -> Result<BTreeMap<String, u32>> {
+    const CLIENTS: u32 = 4;
+    ensure!(requests.is_multiple_of(CLIENTS), "{requests} requests from {CLIENTS} clients");
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| site.client.spawn(move || http::count(vip, requests / CLIENTS)))
+        .collect::<Result<_>>()?;
+    let mut answers = BTreeMap::new();
+    for client in clients {
+        for (server, count) in client.join().map_err(|_| anyhow!("a client panicked"))??? {
+            *answers.entry(server).or_default() += count;
+        }
+    }
+    Ok(answers)
 }
 
 /// A real server of a status, by its name.

@@ -38,7 +38,9 @@ pub(super) fn print_changes(changes: &Changes) -> io::Result<()> {
             Action::Change => (CHANGED, '~'),
             Action::Remove => (REMOVED, '-'),
         };
-        text += &format!("{style}{sign}{style:#} {}  {}\n", change.object, change.detail);
+        let line = format!("{style}{sign}{style:#} {}  {}", change.object, change.detail);
+        text += line.trim_end();
+        text.push('\n');
     }
     print(&text)
 }
