@@ -1,6 +1,9 @@
 //! `xlb run`.
 
-use std::{io, path::PathBuf};
+use std::{
+    io::{self, IsTerminal as _},
+    path::PathBuf,
+};
 
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
@@ -24,7 +27,8 @@ pub(super) fn run(args: Args, socket: Option<PathBuf>) -> anyhow::Result<()> {
         _ => LevelFilter::TRACE,
     };
     let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    log.with_ansi(io::stderr().is_terminal()).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(daemon::run(RunOptions { config: args.config, socket }))
 }
