@@ -22,7 +22,10 @@ use std::{io, path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::control::client::{Client, ClientError};
+use crate::{
+    config::ConfigError,
+    control::client::{Client, ClientError},
+};
 
 /// Where the daemon listens unless it is told otherwise.
 const SOCKET: &str = "/run/xlb/xlb.sock";
@@ -105,7 +108,7 @@ fn run(Cli { socket, verb }: Cli) -> anyhow::Result<()> {
         Verb::Reload(args) => wait_for(reload::run(&client, &args)),
         Verb::Diff(args) => wait_for(diff::run(&client, &args)),
         Verb::Events(args) => wait_for(events::run(&client, &args)),
-        Verb::Unload(args) => wait_for(unload::run(&client, &args)),
+        Verb::Unload(args) => wait_for(unload::run(&client, args)),
     }
 }
 
@@ -118,6 +121,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         error.exit_code()
     } else if error.is::<drain::WaitRanOut>() {
         4
+    } else if error.is::<ConfigError>() {
+        2
     } else {
         1
     }

@@ -7,6 +7,7 @@ mod overrides;
 mod secret;
 mod start;
 mod sweeper;
+mod unload;
 mod view;
 mod writes;
 
@@ -36,6 +37,8 @@ use crate::{
 use engine::{Engine, News};
 use journal::Journal;
 use view::Attached;
+
+pub use unload::unload;
 
 /// What `xlb run` is told.
 #[derive(Clone, Debug)]

@@ -1,9 +1,15 @@
 //! `xlb unload`.
 
-use std::io::{self, IsTerminal, Write as _};
+use std::{
+    io::{self, IsTerminal, Write as _},
+    path::PathBuf,
+};
 
 use super::output;
-use crate::control::{Write, client::Client};
+use crate::{
+    control::{Write, client::Client},
+    daemon,
+};
 
 /// Stop forwarding: detach and remove everything, then end the daemon
 #[derive(Debug, clap::Args)]
@@ -11,9 +17,15 @@ pub(super) struct Args {
     /// Do not ask, even when connections would be cut
     #[arg(short, long)]
     yes: bool,
+    /// Remove what a daemon with this configuration file has left; it must not be running
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
-pub(super) async fn run(client: &Client, args: &Args) -> anyhow::Result<()> {
+pub(super) async fn run(client: &Client, args: Args) -> anyhow::Result<()> {
+    if let Some(config) = &args.config {
+        return Ok(output::print_changes(&daemon::unload(config)?)?);
+    }
     if !args.yes {
         let open = client.status(None).await?.data_plane.connections.established;
         if open > 0 && !confirmed(open)? {

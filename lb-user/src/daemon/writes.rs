@@ -7,7 +7,7 @@ use super::{
     changes::changes,
     failed, now,
     overrides::{Out, Overrides},
-    start, with_causes,
+    start, unload, with_causes,
 };
 use crate::{
     config::{
@@ -16,7 +16,7 @@ use crate::{
     },
     control::{Action, Change, Changes, Code, Failure, RealServerName, Scope, Write, event::Kind},
     dataplane::attach,
-    host::{links::links, sysctl::Sysctls},
+    host::links::links,
 };
 
 impl Daemon {
@@ -288,28 +288,10 @@ impl Daemon {
         })
     }
 
-    /// Takes everything away: the programs first, then the maps, then the sysctls.
+    /// Takes everything away, which ends the daemon.
     fn unload(&mut self) -> Result<Vec<Change>, Failure> {
         let Some(pins) = self.pins.take() else { return Ok(Vec::new()) };
-        pins.remove_all().map_err(|error| failed(&error))?;
-        let report = Sysctls::new(&self.engine.config.global.state_dir).restore();
-        for error in report.errors {
-            tracing::error!("{:#}", anyhow::Error::new(error));
-        }
-        let removed = |object: &str| Change {
-            action: Action::Remove,
-            object: object.to_owned(),
-            detail: String::new(),
-        };
-        let mut changes: Vec<Change> =
-            self.attached.iter().map(|one| removed(&format!("program on {}", one.name))).collect();
-        changes.push(removed("connection tables"));
-        changes.extend(report.changes.into_iter().map(|change| Change {
-            action: Action::Change,
-            object: change.name.to_string(),
-            detail: format!("{} -> {}", change.from, change.to),
-        }));
-        Ok(changes)
+        unload::remove(pins, &self.engine.config.global.state_dir).map_err(|error| failed(&error))
     }
 }
 

@@ -83,7 +83,7 @@ async fn every_verb_exits_with_the_code_of_what_happened() {
         (&["man", "nope"], 1, "", "no verb named nope"),
         (&["nope"], 2, "", "unrecognized subcommand"),
         (&[], 2, "", "Usage"),
-        (&["run", "-c", "/nonexistent/xlb.toml"], 1, "", "/nonexistent/xlb.toml"),
+        (&["run", "-c", "/nonexistent/xlb.toml"], 2, "", "/nonexistent/xlb.toml"),
     ] {
         expect(&fake.socket, arguments, code, stdout, stderr).await;
     }
