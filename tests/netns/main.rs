@@ -1,6 +1,7 @@
 //! End to end: real clients, real servers, real connections, in network namespaces.
 
 mod accounting;
+mod bad_input;
 mod control;
 mod download;
 mod given;

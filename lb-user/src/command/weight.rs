@@ -12,7 +12,7 @@ pub(super) struct Args {
     #[arg(value_name = "VS/RS", add = ArgValueCompleter::new(complete::real_servers))]
     real_server: RealServerName,
     /// 0 to 65535; 0 takes no new connections
-    #[arg(value_name = "N")]
+    #[arg(value_name = "N", allow_negative_numbers = true)]
     weight: u16,
     #[command(flatten)]
     guard: Guard,

@@ -28,7 +28,10 @@ pub struct ControlSocket {
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Somebody answers there.
-    #[error("another xlb is running (pid {pid}): it listens on {}", path.display())]
+    #[error(
+        "another xlb is running (pid {pid}): it listens on {}; stop it first, or give this one a pin_dir and a socket of its own",
+        path.display()
+    )]
     Running {
         /// The process that listens.
         pid: i32,

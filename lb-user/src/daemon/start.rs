@@ -65,6 +65,7 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<(Daemon, Events
     for line in warnings.lines() {
         tracing::warn!("{line}");
     }
+    load::ensure_permitted()?;
     let socket_path = options.socket.as_ref().unwrap_or(&config.api.socket);
     let socket = ControlSocket::bind(socket_path, config.api.socket_group.as_deref())?;
     let listener = match config.api.listen {
@@ -127,9 +128,14 @@ fn bring_up(
     let (instant, wall) = now();
     let checks = engine.checks(instant);
     engine.watch(&checks, instant);
-    engine.apply(instant, wall)?;
-    sysctls(&engine.config);
+    // First what may be refused: a table that was written cannot be taken back when there is nothing to go back to.
+    let before = pins.links()?;
     let attached = attach_all(&engine, links, pins, programs)?;
+    if let Err(error) = engine.apply(instant, wall) {
+        detach_all(links, &before, pins)?;
+        return Err(error.into());
+    }
+    sysctls(&engine.config);
     for index in pins.links()? {
         if !engine.host.interfaces.contains_key(&index) {
             attach::detach(index, pins)?;
@@ -189,19 +195,29 @@ pub(super) fn attach_all(
     programs: &Programs,
 ) -> anyhow::Result<Vec<Attached>> {
     let before = pins.links()?;
-    let mut attached = Vec::new();
-    for (position, link) in links.iter().enumerate() {
+    // New ones first: they may be refused, and a program that was replaced does not come back.
+    let (known, fresh): (Vec<&Link>, Vec<&Link>) =
+        links.iter().partition(|link| before.contains(&link.index));
+    for link in fresh.into_iter().chain(known) {
         let target = Target { name: link.name.clone(), index: link.index };
         if let Err(error) = programs.attach(&target, engine.config.global.xdp_mode, pins) {
-            for link in links[..position].iter().filter(|link| !before.contains(&link.index)) {
-                attach::detach(link.index, pins)?;
-            }
+            detach_all(links, &before, pins)?;
             return Err(error.into());
         }
-        let slot = engine.host.interfaces.get(&link.index).map_or(0, |interface| interface.slot);
-        attached.push(Attached { name: link.name.clone(), slot, mode: String::new() });
     }
-    Ok(attached)
+    let slot = |link: &Link| engine.host.interfaces.get(&link.index).map_or(0, |interface| interface.slot);
+    let attached = |link: &Link| Attached { name: link.name.clone(), slot: slot(link), mode: String::new() };
+    Ok(links.iter().map(attached).collect())
+}
+
+/// Detaches from the links that are attached now and were not `before`.
+fn detach_all(links: &[Link], before: &[u32], pins: &Pins) -> anyhow::Result<()> {
+    let now = pins.links()?;
+    let fresh = |link: &&Link| now.contains(&link.index) && !before.contains(&link.index);
+    for link in links.iter().filter(fresh) {
+        attach::detach(link.index, pins)?;
+    }
+    Ok(())
 }
 
 /// How the program is attached, as the kernel says.

@@ -41,9 +41,6 @@ pub enum AttachError {
     NoNative {
         /// The interface.
         interface: String,
-        /// What the kernel said.
-        #[source]
-        source: ProgramError,
     },
     /// Anything else.
     #[error("cannot attach to {interface}")]
@@ -170,9 +167,7 @@ fn create(program: &mut Xdp, target: &Target, mode: XdpMode) -> Result<XdpLinkId
     match program.attach_to_if_index(target.index, AyaMode::Driver) {
         Ok(id) => Ok(id),
         Err(source) if os_error(&source) != Some(libc::EOPNOTSUPP) => Err(other(source)),
-        Err(source) if mode == XdpMode::Native => {
-            Err(AttachError::NoNative { interface: interface(), source })
-        }
+        Err(_) if mode == XdpMode::Native => Err(AttachError::NoNative { interface: interface() }),
         Err(_) => generic(program),
     }
 }

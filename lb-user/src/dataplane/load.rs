@@ -1,6 +1,6 @@
 //! Loads the kernel object: onto the maps that are pinned already, when they fit it, else onto new ones.
 
-use std::{collections::BTreeMap, io};
+use std::{collections::BTreeMap, fs, io};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
@@ -28,7 +28,8 @@ pub enum LoadError {
     NoObject,
     /// No right to use BPF.
     #[error(
-        "no right to load BPF programs: run as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW and CAP_PERFMON"
+        "no right to load BPF programs: run as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW and CAP_PERFMON; \
+         in a container its seccomp profile must allow bpf(2), too"
     )]
     NotPermitted,
     /// The kernel has no BPF, or not enough of it.
@@ -41,18 +42,16 @@ pub enum LoadError {
     Object(#[source] EbpfError),
     /// A pinned map was made by another version or with other sizes.
     #[error(
-        "{path}: pinned map {name} has {pinned} but this xlb with this configuration needs {needed}; \
-         nothing was changed. Go back to the version and sizes that made it, or run `xlb unload` first: \
-         that stops forwarding and forgets all connections"
+        "pinned map {path} has {}; nothing was changed. Go back to the version and the maximums in [global] that made \
+         it, or run `xlb unload -c FILE` first: that stops forwarding and forgets all connections",
+        pinned.unlike(needed)
     )]
     Layout {
         /// Where it is pinned.
         path: String,
-        /// Its name.
-        name: String,
         /// Its shape.
         pinned: Shape,
-        /// The shape that is needed.
+        /// The shape that this program with this configuration needs.
         needed: Shape,
     },
     /// Pinning.
@@ -85,13 +84,18 @@ pub struct Shape {
     pub entries: u32,
 }
 
-impl std::fmt::Display for Shape {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "type {}, keys of {} and values of {} bytes, {} entries",
-            self.kind, self.key, self.value, self.entries
-        )
+impl Shape {
+    /// What of it is not as in `needed`.
+    fn unlike(&self, needed: &Self) -> String {
+        let both = [
+            ("type", self.kind, needed.kind),
+            ("key size", self.key, needed.key),
+            ("value size", self.value, needed.value),
+            ("capacity", self.entries, needed.entries),
+        ];
+        let unlike = both.into_iter().filter(|(_, pinned, needed)| pinned != needed);
+        let words = unlike.map(|(what, pinned, needed)| format!("{what} {pinned} where {needed} is needed"));
+        words.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -102,6 +106,27 @@ pub struct Loaded {
     pub ebpf: Ebpf,
     /// Whether the maps were pinned by an earlier run.
     pub adopted: bool,
+}
+
+/// Looks whether this process may use BPF and the network's configuration, before anything is touched.
+///
+/// # Errors
+///
+/// [`LoadError::NotPermitted`].
+pub fn ensure_permitted() -> Result<(), LoadError> {
+    // The kernel has the last word; where it does not tell, it is asked by trying.
+    let permitted = fs::read_to_string("/proc/thread-self/status").map_or(true, |status| may_load(&status));
+    permitted.then_some(()).ok_or(LoadError::NotPermitted)
+}
+
+/// Whether a process with this /proc/PID/status may load and attach: see capabilities(7).
+fn may_load(status: &str) -> bool {
+    const NET_ADMIN: u64 = 1 << 12;
+    const SYS_ADMIN: u64 = 1 << 21;
+    const BPF: u64 = 1 << 39;
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
+    effective.is_none_or(|effective| effective & NET_ADMIN != 0 && effective & (BPF | SYS_ADMIN) != 0)
 }
 
 /// Loads the object with its maps pinned under `pins`.
@@ -119,14 +144,10 @@ pub fn load(sizes: &Sizes, pins: &Pins) -> Result<Loaded, LoadError> {
         if !path.exists() {
             continue;
         }
-        let pinned = shape(&MapInfo::from_pin(&path)?)?;
+        let info = MapInfo::from_pin(&path).map_err(|error| from_kernel(error.into(), LoadError::Map))?;
+        let pinned = shape(&info)?;
         if pinned != needed {
-            return Err(LoadError::Layout {
-                path: path.display().to_string(),
-                name: name.clone(),
-                pinned,
-                needed,
-            });
+            return Err(LoadError::Layout { path: path.display().to_string(), pinned, needed });
         }
         adopted += 1;
     }
@@ -142,7 +163,7 @@ pub fn load(sizes: &Sizes, pins: &Pins) -> Result<Loaded, LoadError> {
             if adopted == 0 {
                 pins.remove_maps();
             }
-            return Err(from_kernel(error));
+            return Err(from_kernel(error, LoadError::Map));
         }
     };
     for name in [PROGRAM, CLOCK] {
@@ -151,7 +172,7 @@ pub fn load(sizes: &Sizes, pins: &Pins) -> Result<Loaded, LoadError> {
             if adopted == 0 {
                 pins.remove_maps();
             }
-            return Err(error.into());
+            return Err(from_kernel(error, LoadError::Program));
         }
     }
     Ok(Loaded { ebpf, adopted: adopted > 0 })
@@ -183,20 +204,35 @@ fn shape(info: &MapInfo) -> Result<Shape, MapError> {
     })
 }
 
-/// The errors a user can do something about, told apart.
-fn from_kernel(error: EbpfError) -> LoadError {
+/// The errors a user can do something about, told apart from all `other` ones.
+fn from_kernel<E: std::error::Error + 'static>(error: E, other: fn(E) -> LoadError) -> LoadError {
     let mut cause: Option<&dyn std::error::Error> = Some(&error);
     while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            match io.raw_os_error() {
-                Some(libc::EPERM | libc::EACCES) => return LoadError::NotPermitted,
-                Some(code @ libc::ENOSYS) => {
-                    return LoadError::Unsupported(io::Error::from_raw_os_error(code));
-                }
-                _ => {}
-            }
+        match error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            Some(libc::EPERM) => return LoadError::NotPermitted,
+            Some(code @ libc::ENOSYS) => return LoadError::Unsupported(io::Error::from_raw_os_error(code)),
+            _ => cause = error.source(),
         }
-        cause = error.source();
     }
-    LoadError::Map(error)
+    other(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loading_needs_the_network_and_bpf() {
+        for (effective, expected) in [
+            ("000001ffffffffff", true),
+            ("0000000000000000", false),
+            ("0000008000001000", true),
+            ("0000000000201000", true),
+            ("0000008000000000", false),
+            ("0000000000001000", false),
+        ] {
+            let status = format!("Name:\txlb\nCapPrm:\t0\nCapEff:\t{effective}\n");
+            assert_eq!(may_load(&status), expected, "{effective}");
+        }
+    }
 }
