@@ -7,7 +7,7 @@ use lb_tests::http::Connection;
 use lb_tests::{Load, Shape, Site, wait_until};
 use serde_json::Value;
 
-use crate::given::{PATIENCE, daemon, no_failure, vips, virtual_server};
+use crate::given::{PATIENCE, daemon, no_failure, tcp_counter, vips, virtual_server};
 
 /// Requests in each stage.
 const REQUESTS: u64 = 2_000;
@@ -53,13 +53,11 @@ fn no_request_fails_while_the_daemon_is_killed_and_takes_over_again() -> Result<
     no_failure(&all)?;
     drop(load);
     let total = sum(&daemon.status()?, "new_connections");
-    assert!(
-        total.abs_diff(all.total()) * 1_000 <= all.total(),
-        "{total} connections, {} answers",
-        all.total()
-    );
+    let opened = tcp_counter(&site.client, "ActiveOpens")?;
+    // The sweep may overwrite one that is counted at the same moment.
+    assert!(total.abs_diff(opened) * 1_000 <= opened, "{total} connections counted, {opened} opened");
     eprintln!(
-        "{} requests answered, {} of them without a daemon; xlb counted {total} connections",
+        "{} requests answered, {} of them without a daemon; xlb counted {total} of {opened} connections",
         all.total(),
         without.total()
     );
