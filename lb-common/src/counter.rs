@@ -12,6 +12,37 @@ pub struct Counter {
     pub bytes: u64,
 }
 
+/// What is counted of a real server: its rows in the traffic table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Row {
+    /// Packets from clients.
+    Requests = 0,
+    /// Packets to clients.
+    Replies = 1,
+    /// Packets that opened a connection.
+    Opened = 2,
+}
+
+impl Row {
+    /// Rows of each real server.
+    pub const EACH: u32 = 3;
+
+    /// By direction.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of(reply: bool) -> Self {
+        if reply { Self::Replies } else { Self::Requests }
+    }
+
+    /// Where the row of a real server is.
+    #[must_use]
+    #[inline(always)]
+    pub const fn index(self, real_server: u32) -> u32 {
+        real_server * Self::EACH + self as u32
+    }
+}
+
 impl Counter {
     /// One more packet of `bytes` bytes.
     #[inline(always)]

@@ -31,7 +31,7 @@ pub mod map {
     pub const REAL_SERVERS: &str = "REAL_SERVERS";
     /// Real server index -> `Load`.
     pub const LOADS: &str = "LOADS";
-    /// Real server index and direction -> `Counter`, per CPU.
+    /// Real server index and row -> `Counter`, per CPU.
     pub const TRAFFIC: &str = "TRAFFIC";
     /// Established TCP connections.
     pub const TCP_V4: &str = "TCP_V4";

@@ -125,8 +125,6 @@ pub struct Load {
     pub active: u64,
     /// Connections in every other state.
     pub inactive: u64,
-    /// Connections that were ever given to it; never recounted.
-    pub total: u64,
 }
 
 /// An interface that the program is attached to, found by its index.

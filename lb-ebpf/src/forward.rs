@@ -7,6 +7,7 @@
 use lb_common::{
     addr::{V4, V6},
     connection::{Connection, flags},
+    counter::Row,
     outcome::{Disposition, Outcome},
     service::{Interface, interface},
     tcp::header::{ACK, FIN, RST, SYN},
@@ -134,7 +135,7 @@ fn network<A: Ip, P: Packet, T: Tables<A>>(
         touch(entry, &arrival);
         let (real_server, reply) = (entry.real_server, entry.flags & flags::REPLY != 0);
         let verdict = deliver(packet, &arrival, entry, Outcome::Forwarded);
-        tables.count_traffic(real_server, reply, datagram.packet_length() as u64);
+        tables.count(real_server, Row::of(reply), datagram.packet_length() as u64);
         return Some(verdict);
     }
     desk.arrival = arrival;

@@ -14,7 +14,7 @@ use aya_ebpf::{
 use lb_common::{
     addr::{Protocol, V4, V6},
     connection::{Connection, ConnectionKey, HalfOpen, NextHop},
-    counter::Counter,
+    counter::{Counter, Row},
     limits::{ATTACHED_INTERFACES, INTERFACES as INTERFACE_LIMIT, NAME, OUTCOME_ROW},
     service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer, interface},
 };
@@ -126,7 +126,7 @@ impl<'a> Maps<'a> {
 
     /// Counts the end of a packet.
     #[inline(always)]
-    pub fn count(&self, interface: u32, verdict: Verdict, bytes: u64) {
+    pub fn count_end(&self, interface: u32, verdict: Verdict, bytes: u64) {
         let slot = self.interface(interface).map_or(0, |interface| u32::from(interface.slot));
         if let Some(counter) = OUTCOMES.get_ptr_mut(slot * OUTCOME_ROW + verdict.number()) {
             // SAFETY: this CPU's own copy.
@@ -191,8 +191,8 @@ impl Common for Maps<'_> {
     }
 
     #[inline(always)]
-    fn count_traffic(&mut self, real_server: u32, reply: bool, bytes: u64) {
-        if let Some(counter) = TRAFFIC.get_ptr_mut(real_server * 2 + u32::from(reply)) {
+    fn count(&mut self, real_server: u32, row: Row, bytes: u64) {
+        if let Some(counter) = TRAFFIC.get_ptr_mut(row.index(real_server)) {
             // SAFETY: this CPU's own copy.
             unsafe { (*counter).add(bytes) };
         }

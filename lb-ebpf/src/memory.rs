@@ -9,7 +9,7 @@ use std::{
 use lb_common::{
     addr::{Address, Protocol, V4, V6},
     connection::{Connection, ConnectionKey, HalfOpen, NextHop},
-    counter::Counter,
+    counter::{Counter, Row},
     service::{Interface, Load, RealServer, ServiceKey, Settings, VirtualServer},
 };
 
@@ -130,8 +130,8 @@ pub struct Memory {
     pub real_servers: BTreeMap<u32, RealServer>,
     /// Their loads.
     pub loads: BTreeMap<u32, Load>,
-    /// Their traffic, requests and replies.
-    pub traffic: BTreeMap<u32, [Counter; 2]>,
+    /// Their traffic by row.
+    pub traffic: BTreeMap<u32, [Counter; Row::EACH as usize]>,
     /// Entries the established tables take, each direction counted; none is no limit.
     pub capacity: Option<usize>,
     /// IPv4.
@@ -180,8 +180,8 @@ impl Common for Memory {
         select::choose(self, selection)
     }
 
-    fn count_traffic(&mut self, real_server: u32, reply: bool, bytes: u64) {
-        self.traffic.entry(real_server).or_default()[usize::from(reply)].add(bytes);
+    fn count(&mut self, real_server: u32, row: Row, bytes: u64) {
+        self.traffic.entry(real_server).or_default()[row as usize].add(bytes);
     }
 }
 

@@ -3,6 +3,7 @@
 use lb_common::{
     addr::{Port, Protocol},
     connection::{NextHop, flags},
+    counter::Row,
     limits::ATTEMPTS,
     outcome::Outcome,
     service::{ServiceKey, virtual_server},
@@ -65,7 +66,7 @@ pub(crate) fn for_vip<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
         Err(Refusal::NoRealServer) => return Outcome::NoRealServer,
         Err(Refusal::Collision) => return Outcome::Collision,
     };
-    tables.count_traffic(desk.entry.real_server, false, bytes);
+    tables.count(desk.entry.real_server, Row::Requests, bytes);
     outcome
 }
 
@@ -172,8 +173,8 @@ fn add<A: Ip, P: Packet, T: Tables<A>>(
             }
         }
     }
+    tables.count(desk.entry.real_server, Row::Opened, arrival.datagram.packet_length() as u64);
     if let Some(load) = tables.load(desk.entry.real_server) {
-        load.total = load.total.wrapping_add(1);
         match protocol {
             Protocol::Tcp => load.inactive = load.inactive.wrapping_add(1),
             Protocol::Udp => load.active = load.active.wrapping_add(1),

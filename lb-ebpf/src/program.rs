@@ -40,7 +40,7 @@ pub fn xlb(context: XdpContext) -> u32 {
         Step::Longer4 => Verdict::from_word(xlb_longer_v4(context.ctx)),
         Step::Longer6 => Verdict::from_word(xlb_longer_v6(context.ctx)),
     };
-    maps.count(arrived, verdict, bytes);
+    maps.count_end(arrived, verdict, bytes);
     if verdict == Outcome::Unwritable.into() {
         // A defect of ours: say so where somebody looks.
         error!(&context, "a packet on interface {} could not be changed", arrived);

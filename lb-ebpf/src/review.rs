@@ -2,6 +2,7 @@
 
 use lb_common::{
     connection::flags,
+    counter::Row,
     outcome::Outcome,
     tcp::{
         TcpState,
@@ -58,6 +59,6 @@ pub(crate) fn review<A: Ip + RealAddress, T: Tables<A>>(
         stored.last_seen = desk.entry.last_seen;
     }
     let reply = desk.entry.flags & flags::REPLY != 0;
-    tables.count_traffic(desk.entry.real_server, reply, datagram.packet_length() as u64);
+    tables.count(desk.entry.real_server, Row::of(reply), datagram.packet_length() as u64);
     Some(Outcome::Forwarded)
 }

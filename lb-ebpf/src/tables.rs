@@ -3,6 +3,7 @@
 use lb_common::{
     addr::{Address, Protocol},
     connection::{Connection, ConnectionKey, HalfOpen, NextHop},
+    counter::Row,
     service::{Interface, Load, RealServer, ServiceKey, Settings, VirtualServer},
 };
 
@@ -57,8 +58,8 @@ pub trait Common {
     /// [`crate::select::choose`]; the kernel's tables do it in a function that is verified by itself.
     fn choose(&mut self, selection: &Selection) -> u32;
 
-    /// Counts an IP packet of `bytes` bytes to or from a real server.
-    fn count_traffic(&mut self, real_server: u32, reply: bool, bytes: u64);
+    /// Counts an IP packet of `bytes` bytes of a real server.
+    fn count(&mut self, real_server: u32, row: Row, bytes: u64);
 }
 
 /// Tables of one address family.

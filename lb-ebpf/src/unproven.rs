@@ -3,6 +3,7 @@
 use lb_common::{
     addr::Protocol,
     connection::flags,
+    counter::Row,
     outcome::Outcome,
     tcp::{
         TcpState,
@@ -84,6 +85,6 @@ pub(crate) fn unproven<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
         }
     }
     let reply = desk.entry.flags & flags::REPLY != 0;
-    tables.count_traffic(desk.entry.real_server, reply, datagram.packet_length() as u64);
+    tables.count(desk.entry.real_server, Row::of(reply), datagram.packet_length() as u64);
     Some(outcome)
 }

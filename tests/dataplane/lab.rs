@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use lb_common::{
-    counter::Counter,
+    counter::{Counter, Row},
     outcome::Outcome,
     service::Load,
     tcp::header::{ACK, SYN},
@@ -181,12 +181,16 @@ impl<'a> Lab<'a> {
         [self.memory.v4.half_open.len(), self.memory.v4.tcp.len(), self.memory.v4.udp.len()]
     }
 
+    /// Connections that were ever opened.
+    pub(crate) fn opened(&self) -> u64 {
+        self.memory.traffic.values().map(|rows| rows[Row::Opened as usize].packets).sum()
+    }
+
     /// The sum of all loads.
     pub(crate) fn load(&self) -> Load {
         self.memory.loads.values().fold(Load::default(), |sum, load| Load {
             active: sum.active + load.active,
             inactive: sum.inactive + load.inactive,
-            total: sum.total + load.total,
         })
     }
 }

@@ -9,13 +9,14 @@ use crate::step;
 use crate::toolchain::{self, NIGHTLY, Toolchain};
 
 /// The programs that tests and demo run, each with Debian's package of it.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("nft", "nftables"),
     ("keepalived", "keepalived"),
     ("nginx", "nginx-light"),
     ("curl", "curl"),
+    ("strace", "strace"),
 ];
 
 /// The compiler with `core` for the BPF target, as Debian 12 has it.

@@ -177,7 +177,7 @@ fn traffic(engine: &Engine, server: &VirtualServer, real: &RealServer) -> Result
         packets_out: counted.replies.packets,
         bytes_in: counted.requests.bytes,
         bytes_out: counted.replies.bytes,
-        new_connections: counted.load.total,
+        new_connections: counted.opened,
     })
 }
 

@@ -1,7 +1,12 @@
 //! Counters as the controller reads them: sums over all CPUs.
 
 use aya::maps::MapError;
-use lb_common::{counter::Counter, limits::OUTCOME_ROW, outcome::Outcome, service::Load};
+use lb_common::{
+    counter::{Counter, Row},
+    limits::OUTCOME_ROW,
+    outcome::Outcome,
+    service::Load,
+};
 
 use super::maps::Maps;
 
@@ -12,7 +17,9 @@ pub struct Traffic {
     pub requests: Counter,
     /// To clients.
     pub replies: Counter,
-    /// Connections now and ever.
+    /// Connections opened.
+    pub opened: u64,
+    /// Connections now.
     pub load: Load,
 }
 
@@ -22,9 +29,13 @@ pub struct Traffic {
 ///
 /// That of the map.
 pub fn traffic(maps: &Maps, real_server: u32) -> Result<Traffic, MapError> {
+    let row = |row: Row| -> Result<Counter, MapError> {
+        Ok(maps.traffic.get(&row.index(real_server), 0)?.iter().copied().sum())
+    };
     Ok(Traffic {
-        requests: maps.traffic.get(&(2 * real_server), 0)?.iter().copied().sum(),
-        replies: maps.traffic.get(&(2 * real_server + 1), 0)?.iter().copied().sum(),
+        requests: row(Row::Requests)?,
+        replies: row(Row::Replies)?,
+        opened: row(Row::Opened)?.packets,
         load: maps.loads.get(&real_server, 0)?,
     })
 }

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use aya::{
     Pod,
-    maps::{Array, HashMap, IterableMap as _, MapData, MapError},
+    maps::{Array, IterableMap as _, MapData, MapError},
 };
 use lb_common::{
     addr::{Address as _, V4, V6},
@@ -87,14 +87,10 @@ pub fn address(server: &RealServer) -> SocketAddr {
     SocketAddr::new(ip, server.port.number())
 }
 
-fn elements<V: Pod>(map: &Array<MapData, V>, used: impl Fn(&V) -> bool) -> Result<Vec<(u32, V)>, MapError> {
-    let mut found = Vec::new();
-    for index in 0..map.len() {
-        let value = map.get(&index, 0)?;
-        if used(&value) {
-            found.push((index, value));
-        }
-    }
+fn elements<V: Pod>(map: &Array<MapData, V>, used: impl Fn(&V) -> bool) -> io::Result<Vec<(u32, V)>> {
+    let mut found = entries(map.map())?;
+    found.retain(|(_, value)| used(value));
+    found.sort_unstable_by_key(|(index, _)| *index);
     Ok(found)
 }
 
@@ -108,15 +104,15 @@ where
     lb_common::connection::HalfOpen<A>: Pod,
 {
     Ok(Family {
-        vips: entries(&maps.vips)?.into_iter().collect(),
-        services: entries(&maps.services)?.into_iter().collect(),
-        reverse: entries(&maps.reverse)?.into_iter().collect(),
+        vips: entries(maps.vips.map())?.into_iter().collect(),
+        services: entries(maps.services.map())?.into_iter().collect(),
+        reverse: entries(maps.reverse.map())?.into_iter().collect(),
     })
 }
 
-fn entries<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>) -> io::Result<Vec<(K, V)>> {
+fn entries<K: Pod, V: Pod>(map: &MapData) -> io::Result<Vec<(K, V)>> {
     let mut found = Vec::new();
-    batch::for_each(map.map().fd(), |key, value| found.push((key, value)))?;
+    batch::for_each(map.fd(), |key, value| found.push((key, value)))?;
     Ok(found)
 }
 

@@ -3,6 +3,7 @@
 use lb_common::{
     addr::{V4, V6},
     connection::{Connection, ConnectionKey, HalfOpen},
+    counter::Row,
     layout::map,
 };
 
@@ -52,7 +53,7 @@ impl Sizes {
             }
             map::VIRTUAL_SERVERS | map::SCHEDULING | map::CURSORS | map::NAMES => self.virtual_servers,
             map::REAL_SERVERS | map::LOADS | map::REVERSE_V4 | map::REVERSE_V6 => self.real_servers,
-            map::TRAFFIC => 2 * self.real_servers,
+            map::TRAFFIC => Row::EACH * self.real_servers,
             _ => return None,
         })
     }

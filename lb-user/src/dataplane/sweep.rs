@@ -109,7 +109,7 @@ pub fn write_loads(
     for index in indices {
         let live = seen.live.get(&index).copied().unwrap_or_default();
         let load = maps.loads.get(&index, 0)?;
-        let counted = Load { active: live.active, inactive: live.inactive, total: load.total };
+        let counted = Load { active: live.active, inactive: live.inactive };
         if counted != load {
             maps.loads.set(index, counted, 0)?;
         }

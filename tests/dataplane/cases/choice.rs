@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use lb_common::{
+    counter::Row,
     outcome::Outcome,
     tcp::header::{ACK, RST, SYN},
 };
@@ -73,10 +74,10 @@ fn weights_are_respected_by_load(lab: &mut Lab<'_>) {
 
 fn a_service_on_a_port_goes_before_one_on_any_port(lab: &mut Lab<'_>) {
     let server = lab.reaches(&tcp(at(CLIENT), at(SAME_PORT), SYN), Outcome::NewConnection);
-    assert_eq!((server, lab.memory.loads[&4].total), (at("10.0.0.13:8080"), 1));
+    assert_eq!((server, lab.memory.traffic[&4][Row::Opened as usize].packets), (at("10.0.0.13:8080"), 1));
     let other = SocketAddr::new(at(ANY_PORT).ip(), 8081);
     let server = lab.reaches(&tcp(at(CLIENT), other, SYN), Outcome::NewConnection);
-    assert_eq!((server, lab.memory.loads[&6].total), (at("10.0.0.13:8081"), 1));
+    assert_eq!((server, lab.memory.traffic[&6][Row::Opened as usize].packets), (at("10.0.0.13:8081"), 1));
 }
 
 fn the_same_client_port_on_two_vips_gets_two_real_servers(lab: &mut Lab<'_>) {

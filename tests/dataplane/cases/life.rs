@@ -46,12 +46,12 @@ fn a_syn_opens_a_connection(lab: &mut Lab<'_>) {
     assert!(["10.0.0.11:8080", "10.0.0.12:8080"].map(at).contains(&server));
     assert_eq!(lab.entries(), [2, 0, 0]);
     let load = lab.load();
-    assert_eq!((load.total, load.inactive, load.active), (1, 1, 0));
+    assert_eq!((lab.opened(), load.inactive, load.active), (1, 1, 0));
     lab.answers(&tcp(server, at(CLIENT), SYN | ACK).numbered(5000, 1001), WEB);
     lab.reaches(&tcp(at(CLIENT), at(WEB), ACK).numbered(1001, 5001), Outcome::Forwarded);
     assert_eq!(lab.entries(), [0, 2, 0]);
     let load = lab.load();
-    assert_eq!((load.total, load.inactive, load.active), (1, 0, 1));
+    assert_eq!((lab.opened(), load.inactive, load.active), (1, 0, 1));
 }
 
 fn a_connection_of_ipv6_works_as_one_of_ipv4(lab: &mut Lab<'_>) {
@@ -67,8 +67,11 @@ fn a_connection_of_ipv6_works_as_one_of_ipv4(lab: &mut Lab<'_>) {
 fn data_reach_the_same_real_server_and_come_back(lab: &mut Lab<'_>) {
     let server = lab.establishes(at(CLIENT), WEB);
     let length = |packet: &Packet| 40 + packet.payload.len() as u64;
-    let before =
-        lab.memory.traffic.values().fold([0; 2], |sum, [to, from]| [sum[0] + to.bytes, sum[1] + from.bytes]);
+    let before = lab
+        .memory
+        .traffic
+        .values()
+        .fold([0; 2], |sum, [to, from, _]| [sum[0] + to.bytes, sum[1] + from.bytes]);
     let mut sent = [0; 2];
     for round in 0..100u32 {
         let request = tcp(at(CLIENT), at(WEB), ACK)
@@ -79,8 +82,11 @@ fn data_reach_the_same_real_server_and_come_back(lab: &mut Lab<'_>) {
         lab.answers(&answer, WEB);
         sent = [sent[0] + length(&request), sent[1] + length(&answer)];
     }
-    let after =
-        lab.memory.traffic.values().fold([0; 2], |sum, [to, from]| [sum[0] + to.bytes, sum[1] + from.bytes]);
+    let after = lab
+        .memory
+        .traffic
+        .values()
+        .fold([0; 2], |sum, [to, from, _]| [sum[0] + to.bytes, sum[1] + from.bytes]);
     assert_eq!(after, [before[0] + sent[0], before[1] + sent[1]]);
     assert_eq!(lab.entries(), [0, 2, 0]);
 }
@@ -106,7 +112,7 @@ fn a_syn_sent_again_changes_nothing(lab: &mut Lab<'_>) {
         assert_eq!(lab.reaches(&syn, Outcome::Forwarded), server);
     }
     assert_eq!(lab.entries(), [2, 0, 0]);
-    assert_eq!(lab.load().total, 1);
+    assert_eq!(lab.opened(), 1);
 }
 
 fn a_segment_without_state_is_adopted(lab: &mut Lab<'_>) {
@@ -144,11 +150,11 @@ fn a_syn_on_a_closing_connection_starts_anew(lab: &mut Lab<'_>) {
         lab.reaches(&tcp(at(CLIENT), at(WEB), ours), Outcome::Forwarded);
         lab.answers(&tcp(first, at(CLIENT), theirs), WEB);
         assert_eq!(lab.entries(), [0, 2, 0], "a reset does not delete at once");
-        let total = lab.load().total;
+        let total = lab.opened();
         let second = lab.reaches(&tcp(at(CLIENT), at(WEB), SYN), Outcome::NewConnection);
         assert_ne!(first, second, "round robin goes on");
         assert_eq!(lab.entries(), [2, 0, 0]);
-        assert_eq!(lab.load().total, total + 1);
+        assert_eq!(lab.opened(), total + 1);
         lab.change(|memory| memory.v4.half_open.clear());
     }
 }
