@@ -124,7 +124,7 @@ mod tests {
             .collect();
         assert_eq!(
             words,
-            ["Change web scheduler: Wlc -> Rr", "Remove web/a ", "Add web/c ", "Change web/b weight: 1 -> 5",]
+            ["Change web scheduler: Wlc -> Rr", "Remove web/a ", "Change web/b weight: 1 -> 5", "Add web/c "]
         );
     }
 }

@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(SIZES.of(map::TCP_V4), Some(524_288));
         assert_eq!(SIZES.of(map::TCP_V6), SIZES.of(map::TCP_V4));
         assert_eq!(SIZES.of(map::UDP_V4), Some(131_072));
-        assert_eq!(SIZES.of(map::TRAFFIC), Some(2_000));
+        assert_eq!(SIZES.of(map::TRAFFIC), Some(3_000));
     }
 
     #[test]
