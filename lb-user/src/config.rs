@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use crate::plan::{self, PlanError};
+
 use self::{
     diagnostic::{Diagnostic, Report},
     file::{Mistakes, Section},
@@ -55,6 +57,14 @@ pub enum ConfigError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The file is right, but this version cannot do what it says.
+    #[error("{}: {}", .path.display(), .missing.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    NotAvailable {
+        /// The file.
+        path: PathBuf,
+        /// What is missing, never empty.
+        missing: Vec<PlanError>,
+    },
     /// The file was read and says something that cannot be meant; shown line by line with its places.
     #[error("{0}")]
     Invalid(Report),
@@ -69,9 +79,10 @@ pub fn load(path: &Path, host: &Host) -> Result<(Config, Report), ConfigError> {
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     let (config, diagnostics) = parse(&text, host);
     let report = Report { name: path.display().to_string(), text, diagnostics };
-    match config {
-        Some(config) => Ok((config, report)),
-        None => Err(ConfigError::Invalid(report)),
+    let Some(config) = config else { return Err(ConfigError::Invalid(report)) };
+    match plan::unavailable(&config) {
+        missing if missing.is_empty() => Ok((config, report)),
+        missing => Err(ConfigError::NotAvailable { path: path.to_owned(), missing }),
     }
 }
 

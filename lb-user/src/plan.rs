@@ -12,7 +12,7 @@ pub mod wanted;
 pub use diff::{Change, Write, diff, needs_new_generation};
 pub use registry::{Capacity, Registry, RegistryError};
 pub use table::TableCache;
-pub use wanted::{Family, HostView, PlanError, Pool, PoolMember, Wanted, plan};
+pub use wanted::{Family, HostView, PlanError, Pool, PoolMember, Wanted, plan, unavailable};
 
 #[cfg(test)]
 mod diff_tests;

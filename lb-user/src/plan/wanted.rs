@@ -7,7 +7,8 @@ use lb_common::{
     hash::HashKey,
     limits::POOL,
     service::{
-        Interface, RealServer, ServiceKey, VipKey, VirtualServer, interface, real_server, virtual_server,
+        Interface, RealServer, Scheduling, ServiceKey, VipKey, VirtualServer, interface, real_server,
+        virtual_server,
     },
 };
 use thiserror::Error;
@@ -171,6 +172,28 @@ fn attached(interfaces: &BTreeMap<u32, Interface>) -> BTreeMap<u32, Interface> {
     attached.map(|(index, it)| (*index, *it)).collect()
 }
 
+/// What the configuration asks for and the data plane cannot do yet.
+#[must_use]
+pub fn unavailable(config: &Config) -> Vec<PlanError> {
+    config.virtual_servers.iter().filter_map(|server| available(server).err()).collect()
+}
+
+/// How and on what a virtual server listens, if the data plane can do all that it asks for.
+fn available(server: &model::VirtualServer) -> Result<(Scheduling, &[SocketAddr]), PlanError> {
+    let virtual_server = || server.name.clone();
+    let Some(scheduling) = scheduling(server.scheduler) else {
+        let scheduler = server.scheduler;
+        return Err(PlanError::SchedulerNotAvailable { virtual_server: virtual_server(), scheduler });
+    };
+    let Listen::Addresses(listen) = &server.listen else {
+        return Err(PlanError::FirewallMarkNotAvailable { virtual_server: virtual_server() });
+    };
+    match server.persistence {
+        Some(_) => Err(PlanError::PersistenceNotAvailable { virtual_server: virtual_server() }),
+        None => Ok((scheduling, listen)),
+    }
+}
+
 /// A plan in the making.
 struct Planner<'a> {
     registry: Registry,
@@ -181,17 +204,7 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     fn add_virtual_server(&mut self, config: &model::VirtualServer, pool: Pool) -> Result<(), PlanError> {
-        let name = || config.name.clone();
-        let Some(scheduling) = scheduling(config.scheduler) else {
-            let scheduler = config.scheduler;
-            return Err(PlanError::SchedulerNotAvailable { virtual_server: name(), scheduler });
-        };
-        let Listen::Addresses(listen) = &config.listen else {
-            return Err(PlanError::FirewallMarkNotAvailable { virtual_server: name() });
-        };
-        if config.persistence.is_some() {
-            return Err(PlanError::PersistenceNotAvailable { virtual_server: name() });
-        }
+        let (scheduling, listen) = available(config)?;
         let index = self.registry.hold_virtual_server(&config.name, config.on_down)?;
         for &address in listen {
             self.wanted.add_service(config.protocol, address, index);
@@ -211,7 +224,7 @@ impl Planner<'_> {
         }
         let real_servers = backends.iter().filter(|backend| backend.weight > 0).count();
         if real_servers > POOL as usize {
-            return Err(PlanError::PoolTooLarge { virtual_server: name(), real_servers });
+            return Err(PlanError::PoolTooLarge { virtual_server: config.name.clone(), real_servers });
         }
         let input = TableInput { key: self.wanted.hash_key, scheduler: config.scheduler, backends };
         self.wanted.scheduling.insert(index, self.cache.get(index, input));

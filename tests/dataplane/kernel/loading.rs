@@ -49,7 +49,8 @@ fn maps_of_another_size_are_refused_and_stay() {
         assert!(matches!(error, LoadError::Layout { .. }), "{error}");
         let message = error.to_string();
         let path = pins.map(map::TCP_V4).display().to_string();
-        for part in [path.as_str(), map::TCP_V4, "capacity 200", "where 202 is needed", "nothing was changed"] {
+        for part in [path.as_str(), map::TCP_V4, "capacity 200", "where 202 is needed", "nothing was changed"]
+        {
             assert!(message.contains(part), "no {part:?} in: {message}");
         }
         assert_eq!(ids(pins), before);
