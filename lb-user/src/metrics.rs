@@ -28,7 +28,7 @@ pub struct Scrape {
     pub reloaded: bool,
 }
 
-/// The type of [`text`], for HTTP.
+/// The type of [`text()`], for HTTP.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The text that Prometheus reads.
