@@ -4,7 +4,7 @@
 //! The library has no `unsafe` and knows neither XDP nor maps: a packet is a [`packet::Packet`], the tables are
 //! [`tables::Tables`]. In the kernel these are the XDP context and BPF maps (`main.rs`, `xdp.rs`, `maps.rs`), on the
 //! host a byte slice and ordinary collections ([`memory`]), so one piece of code runs in the kernel, in unit tests and
-//! in `xlb explain`, and a parity test compares the two byte for byte.
+//! under a fuzz test, and a parity test compares the two byte for byte.
 #![cfg_attr(target_arch = "bpf", no_std)]
 #![forbid(unsafe_code)]
 

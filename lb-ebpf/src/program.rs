@@ -111,12 +111,6 @@ pub fn xlb_clock(_context: XdpContext) -> u32 {
     unsafe { bpf_jiffies64() as u32 }
 }
 
-/// A frame that another program redirects to an interface needs a program there: this one only passes.
-#[xdp(frags)]
-pub fn xlb_pass(_context: XdpContext) -> u32 {
-    XDP_PASS
-}
-
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     // Never linked in: the build refuses an object that contains it.

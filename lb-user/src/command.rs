@@ -40,7 +40,7 @@ Exit codes:
   4  --wait ran out of time
   5  no such name";
 
-/// Layer-4 load balancer and high-availability daemon on XDP
+/// Layer-4 load balancer on XDP
 #[derive(Debug, Parser)]
 #[command(name = "xlb", version, after_help = EXIT_CODES)]
 pub struct Cli {

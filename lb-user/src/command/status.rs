@@ -13,7 +13,7 @@ use crate::control::client::Client;
 /// Time between two pictures of `--watch`.
 const REDRAW: Duration = Duration::from_secs(1);
 
-/// Show virtual servers, real servers, VRRP and the data plane
+/// Show virtual servers, real servers and the data plane
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Only this virtual server
