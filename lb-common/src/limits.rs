@@ -21,6 +21,9 @@ pub const SEQUENCE_SLOTS: u32 = 65_536;
 /// Choices a new connection tries before it is refused.
 pub const ATTEMPTS: u32 = 4;
 
+/// Fragmented packets of one family whose ports are remembered at once.
+pub const FRAGMENTS: u32 = 16_384;
+
 /// Counters of one interface in the outcome table; outcomes are fewer.
 pub const OUTCOME_ROW: u32 = 64;
 

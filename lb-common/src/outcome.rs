@@ -57,8 +57,16 @@ outcomes! {
     TableFull = "table_full", Send;
     /// A real server's packet without an entry, translated by the reverse index.
     StatelessReply = "stateless_reply", Send;
+    /// An ICMP error about a packet of a connection, translated with what it quotes and sent.
+    IcmpTranslated = "icmp_translated", Send;
     /// Answered with a TCP reset: its real server is gone, or nothing is known of its connection.
     Reset = "reset", Send;
+    /// Answered at once because no real server takes it: TCP with a reset, UDP with ICMP port unreachable.
+    Refused = "refused", Send;
+    /// For a virtual server, its last hop is here (TTL or hop limit 1): answered with ICMP time exceeded.
+    TimeExceeded = "time_exceeded", Send;
+    /// Larger than the way to the real server takes, and not to be fragmented: answered with the size that fits.
+    TooBig = "too_big", Send;
     /// Translated; the kernel resolves the neighbour or reports that there is no route.
     KernelRoute = "kernel_route", Kernel;
 
@@ -78,8 +86,10 @@ outcomes! {
     Fragment = "fragment", Pass;
     /// Unreadable headers, not for a VIP.
     MalformedForeign = "malformed_foreign", Pass;
-    /// Its last hop is here (TTL or hop limit 1): the kernel answers.
+    /// A reply whose last hop is here (TTL or hop limit 1): the kernel answers the real server.
     TtlExpired = "ttl_expired", Pass;
+    /// A reply larger than the way to the client takes, and not to be fragmented: the kernel answers the real server.
+    Oversized = "oversized", Pass;
 
     /// For a VIP: IP header length, total length or version do not add up.
     MalformedIp = "malformed_ip", Drop;
@@ -91,12 +101,14 @@ outcomes! {
     Land = "land", Drop;
     /// For a virtual server, from an address nobody can have.
     MartianSource = "martian_source", Drop;
-    /// For a VIP, a fragment whose connection is not known.
+    /// For a VIP, a fragment whose first one was not seen before it, or whose connection is not known.
     FragmentUnknown = "fragment_unknown", Drop;
     /// TCP that is neither known nor a SYN, where the policy is not to adopt, or a reset of nothing.
     WithoutState = "without_state", Drop;
-    /// No real server takes new connections.
+    /// No real server takes it, and it is not to be answered: a TCP reset.
     NoRealServer = "no_real_server", Drop;
+    /// To be answered by us, but this CPU has answered as many as it may for now.
+    AnswerLimited = "answer_limited", Drop;
     /// Every real server tried already has this client's port from another VIP.
     Collision = "collision", Drop;
     /// The frame could not be changed; a defect if ever counted.

@@ -34,8 +34,10 @@ pub fn header_delta<A: Address>(old: &ConnectionKey<A>, new: &ConnectionKey<A>) 
 /// What an IPv4 header's sum changes by when one is taken off its TTL, the high byte of its word.
 pub const TTL_DECREMENT: u16 = !0x0100u16.to_be();
 
+/// What a sum changes by when its part `old` becomes `new`, both unfolded.
+#[must_use]
 #[inline(always)]
-fn difference(old: u32, new: u32) -> u16 {
+pub const fn difference(old: u32, new: u32) -> u16 {
     fold(!fold(old) as u32 + fold(new) as u32)
 }
 

@@ -13,6 +13,7 @@ use lb_common::{
 
 use crate::{
     checksum,
+    desk::Desk,
     parse::Arrival,
     tables::{Refused, Route, Tables},
 };
@@ -97,6 +98,23 @@ pub(crate) fn remove_half_open<A: Address, T: Tables<A>>(
 ) {
     tables.remove_half_open(key);
     tables.remove_half_open(other_key);
+}
+
+/// Copies the entry of the tuple on the desk there, from whatever table it is in; false when there is none.
+#[inline(always)]
+pub(crate) fn find<A: Address, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> bool {
+    let datagram = &desk.arrival.datagram;
+    if let Some(entry) = tables.connection(datagram.protocol, &datagram.key) {
+        desk.entry.copy_from(entry);
+        return true;
+    }
+    if datagram.protocol == Protocol::Tcp
+        && let Some(half) = tables.half_open(&datagram.key)
+    {
+        desk.entry.copy_from(&half.connection);
+        return true;
+    }
+    false
 }
 
 /// What has become of the real server of an entry.

@@ -6,12 +6,17 @@ use lb_common::{
     connection::{Connection, ConnectionKey, HalfOpen, NextHop},
 };
 
-use crate::parse::{Arrival, Datagram};
+use crate::{
+    parse::{Arrival, Datagram},
+    verdict::Verdict,
+};
 
 /// A place for the entries of one packet. Whatever is read from it was written for the same packet before.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Desk<A> {
+    /// Why the packet is here.
+    pub errand: Errand,
     /// The packet.
     pub arrival: Arrival<A>,
     /// Whether the short way has found its connection.
@@ -24,6 +29,28 @@ pub struct Desk<A> {
     pub other_key: ConnectionKey<A>,
     /// A tuple that is only needed for a moment.
     pub key: ConnectionKey<A>,
+}
+
+impl<A> Desk<A> {
+    /// Takes a packet whose IP header is at `network`; it has no verdict yet.
+    #[inline(always)]
+    pub const fn take(&mut self, errand: Errand, network: usize) -> Option<Verdict> {
+        self.errand = errand;
+        self.arrival.datagram.network = network as u16;
+        None
+    }
+}
+
+/// Why a packet is on the desk, and with that which way it goes from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Errand {
+    /// A segment or datagram.
+    Datagram,
+    /// A fragment; of the arrival only the offset of its IP header is there.
+    Fragment,
+    /// ICMP; of the arrival only the offset of its IP header is there.
+    Icmp,
 }
 
 /// A desk for each family.
@@ -72,6 +99,7 @@ fn empty<A: Address>(address: A) -> Desk<A> {
     let arrival =
         Arrival { datagram, interface: 0, partial: false, generation: 0, ticks_per_second: 0, now: 0 };
     Desk {
+        errand: Errand::Datagram,
         arrival,
         known: false,
         entry,

@@ -1,8 +1,8 @@
 //! The decision: what becomes of a packet.
 //!
-//! Two steps. [`known`] is the short way of a packet whose connection is known and goes on as before, and of a packet that
-//! is none of our business at first sight. Everything else is put on the desk, and [`longer`] decides about it. The kernel
-//! verifies the two apart from each other.
+//! [`known`] is the short way of a packet whose connection is known and goes on as before, and of a packet that is none of
+//! our business at first sight. Everything else is put on the desk, and [`follow`] leads it along the other [`Way`]s. The
+//! kernel verifies each of them apart from the others.
 
 use lb_common::{
     addr::{V4, V6},
@@ -14,19 +14,22 @@ use lb_common::{
 };
 
 use crate::{
+    answer,
     connection::RealAddress,
-    desk::{Desk, Workspace},
+    desk::{Desk, Errand, Workspace},
+    fragment::{self, Fragmented},
     headers::{Ethernet, ether_type, protocol},
+    icmp::Icmp,
     ip::{Ip, Network},
     open,
     packet::Packet,
     parse::{Arrival, Unreadable, datagram},
-    reset, review,
+    quote, review,
     rewrite::{self, Exit, Translation},
     stateless,
-    tables::Tables,
+    tables::{Route, Tables},
     unproven,
-    verdict::Verdict,
+    verdict::{self, Verdict},
 };
 
 /// What the short way found.
@@ -43,6 +46,54 @@ pub enum Step {
 /// Length of the Ethernet header: where IP begins.
 const NETWORK: usize = size_of::<Ethernet>();
 
+/// The ways of a packet on the desk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// [`longer`]
+    Longer,
+    /// [`fragment::fragment`]
+    Fragment,
+    /// [`quote::translate`]
+    Icmp,
+    /// [`answer::answer`] to a packet that ended as the outcome of this number.
+    Answer(u32),
+}
+
+/// Leads a packet on the desk along its ways: `walk` goes one of them and returns the word of a verdict, or
+/// [`GOES_ON`](verdict::GOES_ON).
+#[inline(always)]
+pub fn follow(errand: Errand, mut walk: impl FnMut(Way) -> u32) -> Verdict {
+    let mut word = match errand {
+        Errand::Icmp => walk(Way::Icmp),
+        Errand::Fragment => walk(Way::Fragment),
+        Errand::Datagram => verdict::GOES_ON,
+    };
+    if word == verdict::GOES_ON {
+        word = walk(Way::Longer);
+        let ended = Verdict::from_word(word).number();
+        if answer::is_asked_for(ended) {
+            word = walk(Way::Answer(ended));
+        }
+    }
+    Verdict::from_word(word)
+}
+
+/// Goes one way.
+#[inline(always)]
+pub fn walk<A: Icmp + Fragmented + RealAddress, P: Packet, T: Tables<A>>(
+    packet: &mut P,
+    tables: &mut T,
+    desk: &mut Desk<A>,
+    way: Way,
+) -> u32 {
+    match way {
+        Way::Longer => longer(packet, tables, desk).to_word(),
+        Way::Fragment => fragment::fragment(packet, tables, desk),
+        Way::Icmp => quote::translate(packet, tables, desk).to_word(),
+        Way::Answer(outcome) => answer::answer(packet, tables, desk, outcome).to_word(),
+    }
+}
+
 /// Decides what becomes of `packet` and translates it.
 pub fn forward<P: Packet, T: Tables<V4> + Tables<V6>>(
     packet: &mut P,
@@ -51,8 +102,8 @@ pub fn forward<P: Packet, T: Tables<V4> + Tables<V6>>(
 ) -> Verdict {
     match known(packet, tables, workspace) {
         Step::Ended(verdict) => verdict,
-        Step::Longer4 => longer(packet, tables, &mut workspace.v4),
-        Step::Longer6 => longer(packet, tables, &mut workspace.v6),
+        Step::Longer4 => follow(workspace.v4.errand, |way| walk(packet, tables, &mut workspace.v4, way)),
+        Step::Longer6 => follow(workspace.v6.errand, |way| walk(packet, tables, &mut workspace.v6, way)),
     }
 }
 
@@ -99,11 +150,11 @@ fn network<A: Ip, P: Packet, T: Tables<A>>(
     partial: bool,
 ) -> Option<Verdict> {
     let Some(network) = A::read(packet, NETWORK) else { return Some(Outcome::MalformedForeign.into()) };
-    if !network.sound {
+    if !network.sound || !network.whole {
         return Some(ours_or(tables, &network, Outcome::MalformedIp, Outcome::MalformedForeign));
     }
     if network.fragment {
-        return Some(ours_or(tables, &network, Outcome::FragmentUnknown, Outcome::Fragment));
+        return desk.take(Errand::Fragment, NETWORK);
     }
     let datagram = match datagram(packet, NETWORK, &network) {
         Ok(datagram) => datagram,
@@ -112,7 +163,7 @@ fn network<A: Ip, P: Packet, T: Tables<A>>(
         }
         Err(Unreadable::Protocol) => {
             return Some(match network.protocol {
-                protocol::ICMP | protocol::ICMPV6 => Outcome::Icmp.into(),
+                protocol::ICMP | protocol::ICMPV6 => return desk.take(Errand::Icmp, NETWORK),
                 _ => Outcome::OtherProtocol.into(),
             });
         }
@@ -131,20 +182,23 @@ fn network<A: Ip, P: Packet, T: Tables<A>>(
     if let Some(entry) = entry
         && entry.generation == arrival.generation
         && datagram.flags & (SYN | FIN | RST | ACK) == ACK
+        && datagram.ttl > 1
+        && datagram.packet_length() <= entry.next_hop.mtu as usize
     {
         touch(entry, &arrival);
         let (real_server, reply) = (entry.real_server, entry.flags & flags::REPLY != 0);
-        let verdict = deliver(packet, &arrival, entry, Outcome::Forwarded);
+        let verdict = deliver(packet, &arrival, entry, Exit::Wire(&entry.next_hop), Outcome::Forwarded);
         tables.count(real_server, Row::of(reply), datagram.packet_length() as u64);
         return Some(verdict);
     }
+    desk.errand = Errand::Datagram;
     desk.arrival = arrival;
     None
 }
 
 /// Only what is for a VIP is ever dropped.
 #[inline(always)]
-fn ours_or<A: Ip, T: Tables<A>>(
+pub(crate) fn ours_or<A: Ip, T: Tables<A>>(
     tables: &T,
     network: &Network<A>,
     ours: Outcome,
@@ -161,13 +215,52 @@ pub fn longer<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     desk: &mut Desk<A>,
 ) -> Verdict {
     let outcome = decide(packet, tables, desk);
-    if outcome == Outcome::Reset {
-        return reset::answer(packet, &desk.arrival);
-    }
-    if outcome.disposition() != Disposition::Send {
+    // What is sent of itself needs no entry.
+    if outcome.disposition() != Disposition::Send || answer::is_asked_for(outcome as u32) {
         return outcome.into();
     }
-    deliver(packet, &desk.arrival, &desk.entry, outcome)
+    let datagram = &desk.arrival.datagram;
+    let reply = desk.entry.flags & flags::REPLY != 0;
+    if datagram.ttl <= 1 {
+        return if reply { Outcome::TtlExpired } else { Outcome::TimeExceeded }.into();
+    }
+    let exit = match fit(packet, tables, desk) {
+        Fit::Fits => Exit::Wire(&desk.entry.next_hop),
+        Fit::Kernel => Exit::Kernel,
+        Fit::TooBig => return if reply { Outcome::Oversized } else { Outcome::TooBig }.into(),
+    };
+    deliver(packet, &desk.arrival, &desk.entry, exit, outcome)
+}
+
+/// How the packet gets through its next hop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    Fits,
+    /// The next hop is not known, or the kernel divides the packet.
+    Kernel,
+    /// It does not, and its sender has to learn that.
+    TooBig,
+}
+
+/// Compares the packet with the MTU of its next hop, which is asked for again before a sender is told of it.
+#[inline(always)]
+fn fit<A: Ip, P: Packet, T: Tables<A>>(packet: &P, tables: &mut T, desk: &mut Desk<A>) -> Fit {
+    let arrival = &desk.arrival;
+    let length = arrival.datagram.packet_length();
+    let next_hop = &mut desk.entry.next_hop;
+    if length <= next_hop.mtu as usize {
+        return Fit::Fits;
+    }
+    // Longer than the wire it came from takes: segments that were joined on the way (GRO), which the kernel divides again.
+    let joined = tables.interface(arrival.interface).is_none_or(|wire| length > wire.mtu as usize);
+    if next_hop.mtu == 0 || joined || A::may_fragment(packet, arrival.datagram.network as usize) {
+        return Fit::Kernel;
+    }
+    match tables.route(arrival.datagram.protocol, &desk.entry.translated, arrival.interface, next_hop) {
+        Route::Via if length <= next_hop.mtu as usize => Fit::Fits,
+        Route::Via => Fit::TooBig,
+        Route::NeighbourUnknown | Route::NotForwarded => Fit::Kernel,
+    }
 }
 
 /// How the packet on the desk ends; if it is sent, then as `desk.entry` says.
@@ -203,19 +296,16 @@ fn deliver<A: Ip, P: Packet>(
     packet: &mut P,
     arrival: &Arrival<A>,
     entry: &Connection<A>,
+    exit: Exit<'_>,
     sent: Outcome,
 ) -> Verdict {
-    let datagram = &arrival.datagram;
-    if datagram.ttl <= 1 {
-        return Outcome::TtlExpired.into();
-    }
-    // A next hop that is not known has an MTU of 0.
-    let fits = datagram.packet_length() <= entry.next_hop.mtu as usize;
-    let exit = if fits { Exit::Wire(&entry.next_hop) } else { Exit::Kernel };
     let translation =
         Translation { to: &entry.translated, l3_delta: entry.l3_delta, l4_delta: entry.l4_delta };
-    if rewrite::apply(packet, datagram, translation, exit, arrival.partial).is_none() {
+    if rewrite::apply(packet, &arrival.datagram, translation, exit, arrival.partial).is_none() {
         return Outcome::Unwritable.into();
     }
-    if fits { Verdict::sent(sent, entry.next_hop.interface) } else { Outcome::KernelRoute.into() }
+    match exit {
+        Exit::Wire(next_hop) => Verdict::sent(sent, next_hop.interface),
+        Exit::Kernel => Outcome::KernelRoute.into(),
+    }
 }

@@ -148,6 +148,34 @@ pub struct Extension {
     pub length: u8,
 }
 
+/// The fragment header of IPv6 (RFC 8200 section 4.5).
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Fragment {
+    /// Kind of the header that follows.
+    pub next_header: u8,
+    /// Always 0.
+    pub reserved: u8,
+    /// Offset in 8 bytes (13 bits), reserved (2), more fragments (1).
+    pub offset_more: Be16,
+    /// Identification.
+    pub identification: Wire32,
+}
+
+/// ICMP (RFC 792) and ICMPv6 (RFC 4443).
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Icmp {
+    /// What it is.
+    pub kind: u8,
+    /// What kind of that.
+    pub code: u8,
+    /// Checksum.
+    pub checksum: u16,
+    /// In an error the MTU (RFC 1191 section 4, RFC 4443 section 3.2), a pointer, or 0.
+    pub rest: Be32,
+}
+
 /// TCP without options (RFC 9293).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

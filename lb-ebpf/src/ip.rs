@@ -5,7 +5,7 @@ use lb_common::connection::ConnectionKey;
 
 use crate::{
     checksum,
-    headers::{Be16, Be32, Extension, Ipv4, Ipv6, Wire32, protocol},
+    headers::{Be16, Be32, Extension, Fragment, Ipv4, Ipv6, Wire32, protocol},
     packet::Packet,
 };
 
@@ -28,6 +28,8 @@ pub struct Network<A> {
     pub fragment: bool,
     /// Version and lengths add up.
     pub sound: bool,
+    /// The frame holds the packet to its end.
+    pub whole: bool,
 }
 
 /// Which checksum of the header a translation has to keep.
@@ -53,6 +55,9 @@ pub trait Ip: Address {
         hop: Hop,
     ) -> Option<()>;
 
+    /// Whether a router may cut the packet whose header is at `offset` into fragments.
+    fn may_fragment<P: Packet>(packet: &P, offset: usize) -> bool;
+
     /// Writes a header of our own at `offset`: without options, not a fragment, for a payload of `length` bytes from and to
     /// the addresses of `key`. Answers the offset of the payload.
     fn compose<P: Packet>(
@@ -66,6 +71,9 @@ pub trait Ip: Address {
 
 /// TTL of packets of our own: the default of Linux.
 const TTL: u8 = 64;
+
+/// Don't fragment, in [`Ipv4::fragment`].
+const DF: u16 = 0x4000;
 
 impl Ip for V4 {
     #[inline(always)]
@@ -84,8 +92,8 @@ impl Ip for V4 {
             fragment: header.fragment.get() & 0x3fff != 0,
             sound: header.version_length >> 4 == 4
                 && header_length >= size_of::<Ipv4>()
-                && total_length >= header_length
-                && packet.holds(offset + total_length),
+                && total_length >= header_length,
+            whole: packet.holds(offset + total_length),
         })
     }
 
@@ -112,6 +120,11 @@ impl Ip for V4 {
     }
 
     #[inline(always)]
+    fn may_fragment<P: Packet>(packet: &P, offset: usize) -> bool {
+        packet.get::<Ipv4>(offset).is_some_and(|header| header.fragment.get() & DF == 0)
+    }
+
+    #[inline(always)]
     fn compose<P: Packet>(
         packet: &mut P,
         offset: usize,
@@ -119,8 +132,6 @@ impl Ip for V4 {
         protocol: u8,
         length: u16,
     ) -> Option<usize> {
-        /// Don't fragment.
-        const DF: u16 = 0x4000;
         let header: &mut Ipv4 = packet.get_mut(offset)?;
         let total_length = size_of::<Ipv4>() as u16 + length;
         header.version_length = 0x45;
@@ -144,6 +155,43 @@ impl Ip for V4 {
 /// Extension headers that are looked behind; more are somebody testing us.
 const EXTENSIONS: usize = 4;
 
+/// Moves the payload behind extension headers, up to a fragment header of a packet that is a fragment. A fragment header of
+/// a whole packet is an extension like others (RFC 6946).
+#[inline(always)]
+pub(crate) fn look_behind_extensions<P: Packet>(packet: &P, network: &mut Network<V6>) {
+    for _ in 0..EXTENSIONS {
+        match network.protocol {
+            protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => {
+                let Some(extension) = packet.get::<Extension>(network.payload) else {
+                    network.sound = false;
+                    break;
+                };
+                network.protocol = extension.next_header;
+                network.payload += (extension.length as usize + 1) * 8;
+            }
+            protocol::FRAGMENT => {
+                let Some(fragment) = packet.get::<Fragment>(network.payload) else {
+                    network.sound = false;
+                    break;
+                };
+                if fragment.offset_more.get() & !FRAGMENT_RESERVED != 0 {
+                    network.fragment = true;
+                    break;
+                }
+                network.protocol = fragment.next_header;
+                network.payload += size_of::<Fragment>();
+            }
+            _ => break,
+        }
+    }
+    if network.payload > network.end {
+        network.sound = false;
+    }
+}
+
+/// Bits of [`Fragment::offset_more`] that say nothing.
+const FRAGMENT_RESERVED: u16 = 0x0006;
+
 impl Ip for V6 {
     #[inline(always)]
     fn read<P: Packet>(packet: &P, offset: usize) -> Option<Network<Self>> {
@@ -158,28 +206,10 @@ impl Ip for V6 {
             end,
             ttl: header.hop_limit,
             fragment: false,
-            sound: version == 6 && packet.holds(end),
+            sound: version == 6,
+            whole: packet.holds(end),
         };
-        for _ in 0..EXTENSIONS {
-            match network.protocol {
-                protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => {
-                    let Some(extension) = packet.get::<Extension>(network.payload) else {
-                        network.sound = false;
-                        break;
-                    };
-                    network.protocol = extension.next_header;
-                    network.payload += (extension.length as usize + 1) * 8;
-                }
-                protocol::FRAGMENT => {
-                    network.fragment = true;
-                    break;
-                }
-                _ => break,
-            }
-        }
-        if network.payload > network.end {
-            network.sound = false;
-        }
+        look_behind_extensions(packet, &mut network);
         Some(network)
     }
 
@@ -198,6 +228,11 @@ impl Ip for V6 {
             header.hop_limit = header.hop_limit.wrapping_sub(1);
         }
         Some(())
+    }
+
+    #[inline(always)]
+    fn may_fragment<P: Packet>(_packet: &P, _offset: usize) -> bool {
+        false
     }
 
     #[inline(always)]

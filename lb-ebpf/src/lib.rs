@@ -8,17 +8,22 @@
 #![cfg_attr(target_arch = "bpf", no_std)]
 #![forbid(unsafe_code)]
 
+mod answer;
 pub mod checksum;
 pub mod connection;
 pub mod desk;
 pub mod forward;
+pub mod fragment;
 pub mod headers;
+pub mod icmp;
 pub mod ip;
+pub mod limit;
 #[cfg(not(target_arch = "bpf"))]
 pub mod memory;
 mod open;
 pub mod packet;
 pub mod parse;
+mod quote;
 mod reset;
 mod review;
 pub mod rewrite;

@@ -5,7 +5,7 @@
 // when they turn a pointer that the kernel returned into a reference for the length of one packet.
 
 use aya_ebpf::{
-    bindings::BPF_NOEXIST,
+    bindings::{BPF_ANY, BPF_NOEXIST},
     btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray},
     helpers::generated::bpf_jiffies64,
     macros::btf_map,
@@ -15,11 +15,13 @@ use lb_common::{
     addr::{Protocol, V4, V6},
     connection::{Connection, ConnectionKey, HalfOpen, NextHop},
     counter::{Counter, Row},
-    limits::{ATTACHED_INTERFACES, INTERFACES as INTERFACE_LIMIT, NAME, OUTCOME_ROW},
+    limits::{ATTACHED_INTERFACES, FRAGMENTS, INTERFACES as INTERFACE_LIMIT, NAME, OUTCOME_ROW},
     service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer, interface},
 };
 use lb_ebpf::{
     desk::Workspace,
+    fragment::{FragmentKey, Ports},
+    limit::Bucket,
     select::Selection,
     tables::{Common, Refused, Route, Tables},
     verdict::Verdict,
@@ -87,6 +89,12 @@ static UDP_V6: LruHashMap<ConnectionKey<V6>, Connection<V6>, SIZED> = LruHashMap
 static REVERSE_V4: HashMap<ServiceKey<V4>, ServiceKey<V4>, SIZED> = HashMap::new();
 #[btf_map]
 static REVERSE_V6: HashMap<ServiceKey<V6>, ServiceKey<V6>, SIZED> = HashMap::new();
+#[btf_map]
+static FRAGMENTS_V4: LruHashMap<FragmentKey<V4>, Ports, { FRAGMENTS as usize }> = LruHashMap::new();
+#[btf_map]
+static FRAGMENTS_V6: LruHashMap<FragmentKey<V6>, Ports, { FRAGMENTS as usize }> = LruHashMap::new();
+#[btf_map]
+static ANSWERS: PerCpuArray<Bucket, 1> = PerCpuArray::new();
 #[btf_map]
 static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
@@ -191,6 +199,12 @@ impl Common for Maps<'_> {
     }
 
     #[inline(always)]
+    fn may_answer(&mut self, now: u32, ticks_per_second: u32) -> bool {
+        // SAFETY: this CPU's own copy.
+        ANSWERS.get_ptr_mut(0).is_some_and(|bucket| unsafe { (*bucket).take(now, ticks_per_second) })
+    }
+
+    #[inline(always)]
     fn count(&mut self, real_server: u32, row: Row, bytes: u64) {
         if let Some(counter) = TRAFFIC.get_ptr_mut(row.index(real_server)) {
             // SAFETY: this CPU's own copy.
@@ -208,7 +222,7 @@ const fn refused(error: i32) -> Refused {
 }
 
 macro_rules! tables {
-    ($family:ty, $tcp:ident, $half_open:ident, $udp:ident, $vips:ident, $services:ident, $reverse:ident) => {
+    ($family:ty, $tcp:ident, $half_open:ident, $udp:ident, $vips:ident, $services:ident, $reverse:ident, $fragments:ident) => {
         impl Tables<$family> for Maps<'_> {
             #[inline(always)]
             fn is_vip(&self, address: $family) -> bool {
@@ -286,6 +300,18 @@ macro_rules! tables {
             }
 
             #[inline(always)]
+            fn fragment(&self, key: &FragmentKey<$family>) -> Option<Ports> {
+                // SAFETY: see the head of this file.
+                unsafe { $fragments.get(key).copied() }
+            }
+
+            #[inline(always)]
+            fn insert_fragment(&mut self, key: &FragmentKey<$family>, ports: &Ports) {
+                // What is not remembered is dropped later and sent again.
+                let _ = $fragments.insert(key, ports, u64::from(BPF_ANY));
+            }
+
+            #[inline(always)]
             fn route(
                 &mut self,
                 protocol: Protocol,
@@ -302,5 +328,5 @@ macro_rules! tables {
     };
 }
 
-tables!(V4, TCP_V4, HALF_OPEN_V4, UDP_V4, VIPS_V4, SERVICES_V4, REVERSE_V4);
-tables!(V6, TCP_V6, HALF_OPEN_V6, UDP_V6, VIPS_V6, SERVICES_V6, REVERSE_V6);
+tables!(V4, TCP_V4, HALF_OPEN_V4, UDP_V4, VIPS_V4, SERVICES_V4, REVERSE_V4, FRAGMENTS_V4);
+tables!(V6, TCP_V6, HALF_OPEN_V6, UDP_V6, VIPS_V6, SERVICES_V6, REVERSE_V6, FRAGMENTS_V6);

@@ -15,6 +15,8 @@ use lb_common::{
 
 use crate::{
     checksum::fold,
+    fragment::{FragmentKey, Ports},
+    limit::Bucket,
     packet::{Header, Packet, REACH},
     select::{self, Selection},
     tables::{Common, Refused, Route, Tables},
@@ -26,7 +28,7 @@ pub struct Frame<'a> {
     /// Index of the interface it arrived on.
     pub interface: u32,
     /// Its bytes, from the Ethernet header on.
-    pub bytes: &'a mut [u8],
+    pub bytes: &'a mut Vec<u8>,
 }
 
 impl Packet for Frame<'_> {
@@ -68,10 +70,14 @@ impl Packet for Frame<'_> {
     }
 
     fn truncate(&mut self, length: usize) -> bool {
-        let whole = core::mem::take(&mut self.bytes);
-        let fits = length <= whole.len();
-        self.bytes = if fits { &mut whole[..length] } else { whole };
+        let fits = length <= self.bytes.len();
+        self.bytes.truncate(length);
         fits
+    }
+
+    fn grow(&mut self, length: usize) -> bool {
+        self.bytes.splice(..0, std::iter::repeat_n(0, length));
+        true
     }
 }
 
@@ -90,6 +96,8 @@ pub struct Family<A> {
     pub udp: HashMap<ConnectionKey<A>, Connection<A>>,
     /// Unproven TCP connections.
     pub half_open: HashMap<ConnectionKey<A>, HalfOpen<A>>,
+    /// Ports of fragmented packets.
+    pub fragments: HashMap<FragmentKey<A>, Ports>,
     /// Routes by destination; others are not forwarded.
     pub routes: HashMap<A, NextHop>,
     /// Destinations that have a route but whose neighbour is unknown.
@@ -105,6 +113,7 @@ impl<A> Default for Family<A> {
             tcp: HashMap::new(),
             udp: HashMap::new(),
             half_open: HashMap::new(),
+            fragments: HashMap::new(),
             routes: HashMap::new(),
             unresolved: Vec::new(),
         }
@@ -132,6 +141,8 @@ pub struct Memory {
     pub loads: BTreeMap<u32, Load>,
     /// Their traffic by row.
     pub traffic: BTreeMap<u32, [Counter; Row::EACH as usize]>,
+    /// What is left of the answers that may be given; none is no limit.
+    pub answers: Option<Bucket>,
     /// Entries the established tables take, each direction counted; none is no limit.
     pub capacity: Option<usize>,
     /// IPv4.
@@ -178,6 +189,10 @@ impl Common for Memory {
 
     fn choose(&mut self, selection: &Selection) -> u32 {
         select::choose(self, selection)
+    }
+
+    fn may_answer(&mut self, now: u32, ticks_per_second: u32) -> bool {
+        self.answers.as_mut().is_none_or(|bucket| bucket.take(now, ticks_per_second))
     }
 
     fn count(&mut self, real_server: u32, row: Row, bytes: u64) {
@@ -274,6 +289,14 @@ impl<A: OfFamily> Tables<A> for Memory {
 
     fn remove_half_open(&mut self, key: &ConnectionKey<A>) {
         A::of_mut(self).half_open.remove(key);
+    }
+
+    fn fragment(&self, key: &FragmentKey<A>) -> Option<Ports> {
+        A::of(self).fragments.get(key).copied()
+    }
+
+    fn insert_fragment(&mut self, key: &FragmentKey<A>, ports: &Ports) {
+        A::of_mut(self).fragments.insert(*key, *ports);
     }
 
     fn route(

@@ -45,7 +45,7 @@ pub(crate) fn for_vip<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
         return Outcome::BadTcpFlags;
     }
     if datagram.ttl <= 1 {
-        return Outcome::TtlExpired;
+        return Outcome::TimeExceeded;
     }
     let begins = datagram.protocol == Protocol::Udp || datagram.flags & (SYN | ACK) == SYN;
     // A reset of nothing, or an answer to a SYN that nobody sent, opens nothing.
@@ -72,7 +72,7 @@ pub(crate) fn for_vip<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
 
 /// The virtual server on exactly this port, else on any port.
 #[inline(always)]
-fn service<A: Ip, T: Tables<A>>(tables: &T, arrival: &Arrival<A>) -> Option<u32> {
+pub(crate) fn service<A: Ip, T: Tables<A>>(tables: &T, arrival: &Arrival<A>) -> Option<u32> {
     let key = &arrival.datagram.key;
     let mut service = ServiceKey {
         address: key.destination,

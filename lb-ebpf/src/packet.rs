@@ -36,4 +36,7 @@ pub trait Packet {
 
     /// Cuts the whole frame to `length` bytes; false when it is shorter or cannot be cut.
     fn truncate(&mut self, length: usize) -> bool;
+
+    /// Puts `length` bytes, an even number, before the frame; what they hold is still to be written. False when there is no room.
+    fn grow(&mut self, length: usize) -> bool;
 }

@@ -1,7 +1,7 @@
 //! From a sound IP packet to what a connection is looked up by.
 
 use lb_common::{
-    addr::{Port, Protocol},
+    addr::{Address, Port, Protocol},
     connection::ConnectionKey,
     tcp::header::{ACK, FIN, RST, SYN},
 };
@@ -10,6 +10,7 @@ use crate::{
     headers::{Tcp, Udp, protocol},
     ip::{Ip, Network},
     packet::Packet,
+    tables::Tables,
 };
 
 /// A TCP segment or UDP datagram.
@@ -50,6 +51,21 @@ pub struct Arrival<A> {
     pub now: u32,
     /// Senders there may leave checksums to their hardware.
     pub partial: bool,
+}
+
+impl<A: Address> Arrival<A> {
+    /// Writes everything but the datagram, for a packet whose checksum is not to be completed; false before the settings are
+    /// there.
+    #[inline(always)]
+    pub fn complete<P: Packet, T: Tables<A>>(&mut self, packet: &P, tables: &T) -> bool {
+        let Some(settings) = tables.settings() else { return false };
+        self.interface = packet.interface();
+        self.generation = settings.generation;
+        self.ticks_per_second = settings.ticks_per_second;
+        self.now = tables.now();
+        self.partial = false;
+        true
+    }
 }
 
 /// Why a packet has no datagram that could be looked up.
@@ -110,7 +126,8 @@ pub fn datagram<A: Ip, P: Packet>(
         protocol::UDP => {
             let header: &Udp = packet.get(transport).ok_or(Unreadable::Malformed)?;
             let length = header.length.get() as usize;
-            if length < size_of::<Udp>() || length > available {
+            // The first fragment ends before its datagram does.
+            if length < size_of::<Udp>() || !network.fragment && length > available {
                 return Err(Unreadable::Malformed);
             }
             (Protocol::Udp, header.source_port, header.destination_port, ACK, header.checksum)

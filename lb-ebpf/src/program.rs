@@ -16,7 +16,7 @@ use lb_common::{
     outcome::{Disposition, Outcome},
 };
 use lb_ebpf::{
-    forward::{Step, known, longer},
+    forward::{Step, Way, follow, known, walk},
     packet::Packet,
     select::{self, Choice, Selection},
     verdict::Verdict,
@@ -37,8 +37,8 @@ pub fn xlb(context: XdpContext) -> u32 {
     let arrived = frame.interface();
     let verdict = match known(&mut frame, &mut maps, workspace) {
         Step::Ended(verdict) => verdict,
-        Step::Longer4 => Verdict::from_word(xlb_longer_v4(context.ctx)),
-        Step::Longer6 => Verdict::from_word(xlb_longer_v6(context.ctx)),
+        Step::Longer4 => follow(workspace.v4.errand, |way| walk_v4(context.ctx, way)),
+        Step::Longer6 => follow(workspace.v6.errand, |way| walk_v6(context.ctx, way)),
     };
     maps.count_end(arrived, verdict, bytes);
     if verdict == Outcome::Unwritable.into() {
@@ -59,23 +59,38 @@ pub fn xlb(context: XdpContext) -> u32 {
 // Global functions: the verifier looks at each once, whatever calls it. Without that, it would follow every way through the
 // program from the first byte to the last and run out of patience.
 
-/// The longer way of the packet on the IPv4 desk.
-#[inline(never)]
-#[unsafe(no_mangle)]
-pub extern "C" fn xlb_longer_v4(context: *mut xdp_md) -> u32 {
-    let context = XdpContext::new(context);
-    let Some(workspace) = maps::workspace() else { return 0 };
-    longer(&mut Frame::new(&context), &mut Maps::new(&context), &mut workspace.v4).to_word()
+macro_rules! ways {
+    ($family:ident, $walk:ident, $longer:ident, $fragment:ident, $icmp:ident, $answer:ident) => {
+        /// Goes one way of a packet on this family's desk.
+        #[inline(always)]
+        fn $walk(context: *mut xdp_md, way: Way) -> u32 {
+            match way {
+                Way::Longer => $longer(context),
+                Way::Fragment => $fragment(context),
+                Way::Icmp => $icmp(context),
+                Way::Answer(outcome) => $answer(context, outcome),
+            }
+        }
+
+        ways!($family, $longer, Way::Longer);
+        ways!($family, $fragment, Way::Fragment);
+        ways!($family, $icmp, Way::Icmp);
+        ways!($family, $answer, Way::Answer(outcome), outcome);
+    };
+    ($family:ident, $name:ident, $way:expr $(, $argument:ident)?) => {
+        /// This way, on this family's desk.
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $name(context: *mut xdp_md $(, $argument: u32)?) -> u32 {
+            let context = XdpContext::new(context);
+            let Some(workspace) = maps::workspace() else { return Verdict::from(Outcome::Unwritable).to_word() };
+            walk(&mut Frame::new(&context), &mut Maps::new(&context), &mut workspace.$family, $way)
+        }
+    };
 }
 
-/// The longer way of the packet on the IPv6 desk.
-#[inline(never)]
-#[unsafe(no_mangle)]
-pub extern "C" fn xlb_longer_v6(context: *mut xdp_md) -> u32 {
-    let context = XdpContext::new(context);
-    let Some(workspace) = maps::workspace() else { return 0 };
-    longer(&mut Frame::new(&context), &mut Maps::new(&context), &mut workspace.v6).to_word()
-}
+ways!(v4, walk_v4, xlb_longer_v4, xlb_fragment_v4, xlb_icmp_v4, xlb_answer_v4);
+ways!(v6, walk_v6, xlb_longer_v6, xlb_fragment_v6, xlb_icmp_v6, xlb_answer_v6);
 
 /// [`select::choose`], with its selection in the arguments a global function can have.
 #[inline(never)]

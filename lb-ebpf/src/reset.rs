@@ -2,7 +2,7 @@
 
 use lb_common::{
     outcome::Outcome,
-    tcp::header::{ACK, FIN, RST},
+    tcp::header::{ACK, FIN, RST, SYN},
 };
 
 use crate::{
@@ -14,15 +14,15 @@ use crate::{
     verdict::Verdict,
 };
 
-/// Turns the segment into a reset to its sender (RFC 9293 section 3.10.7.1) and sends it back where it came from. A reset is
-/// never answered, and a SYN opens a connection instead of coming here.
+/// Turns the segment into a reset to its sender (RFC 9293 section 3.10.7.1) and sends it back where it came from; it then ends
+/// as `sent`. A reset is never answered.
 #[inline(never)]
-pub(crate) fn answer<A: Ip, P: Packet>(packet: &mut P, arrival: &Arrival<A>) -> Verdict {
+pub(crate) fn answer<A: Ip, P: Packet>(packet: &mut P, arrival: &Arrival<A>, sent: Outcome) -> Verdict {
     if arrival.datagram.flags & RST != 0 {
         return Outcome::WithoutState.into();
     }
     match write(packet, arrival) {
-        Some(()) => Verdict::sent(Outcome::Reset, arrival.interface as u16),
+        Some(()) => Verdict::sent(sent, arrival.interface as u16),
         None => Outcome::Unwritable.into(),
     }
 }
@@ -32,7 +32,8 @@ fn write<A: Ip, P: Packet>(packet: &mut P, arrival: &Arrival<A>) -> Option<()> {
     let datagram = &arrival.datagram;
     let segment: &Tcp = packet.get(datagram.transport as usize)?;
     let header_length = (segment.data_offset >> 4) as u32 * 4;
-    let occupied = datagram.transport_length() as u32 - header_length + u32::from(datagram.flags & FIN != 0);
+    let controls = u32::from(datagram.flags & FIN != 0) + u32::from(datagram.flags & SYN != 0);
+    let occupied = datagram.transport_length() as u32 - header_length + controls;
     let (sequence, acknowledgment, flags) = if datagram.flags & ACK != 0 {
         (segment.acknowledgment.get(), 0, RST)
     } else {

@@ -65,14 +65,7 @@ pub fn apply<A: Ip, P: Packet>(
     } else {
         Completion::Update
     };
-    let hop = match exit {
-        Exit::Wire(next_hop) => {
-            write_link(packet, next_hop)?;
-            Hop::Counted
-        }
-        Exit::Kernel => Hop::LeftToKernel,
-    };
-    A::write(packet, datagram.network as usize, translation.to, translation.l3_delta, hop)?;
+    addresses(packet, datagram.network as usize, translation.to, translation.l3_delta, exit)?;
     let checksum = match completion {
         Completion::Update => checksum::update(datagram.checksum, translation.l4_delta),
         Completion::Compute => 0,
@@ -83,6 +76,26 @@ pub fn apply<A: Ip, P: Packet>(
         return None;
     }
     Some(())
+}
+
+/// Writes the IP header at `network`, and the link header where the packet goes onto the wire; `delta` is
+/// [`checksum::header_delta`]'s.
+#[inline(always)]
+pub fn addresses<A: Ip, P: Packet>(
+    packet: &mut P,
+    network: usize,
+    to: &ConnectionKey<A>,
+    delta: u16,
+    exit: Exit<'_>,
+) -> Option<()> {
+    let hop = match exit {
+        Exit::Wire(next_hop) => {
+            write_link(packet, next_hop)?;
+            Hop::Counted
+        }
+        Exit::Kernel => Hop::LeftToKernel,
+    };
+    A::write(packet, network, to, delta, hop)
 }
 
 /// The checksum field holds the sum of the pseudo-header and nothing else.

@@ -7,7 +7,10 @@ use lb_common::{
     service::{Interface, Load, RealServer, ServiceKey, Settings, VirtualServer},
 };
 
-use crate::select::Selection;
+use crate::{
+    fragment::{FragmentKey, Ports},
+    select::Selection,
+};
 
 /// Why an entry was not inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +61,9 @@ pub trait Common {
     /// [`crate::select::choose`]; the kernel's tables do it in a function that is verified by itself.
     fn choose(&mut self, selection: &Selection) -> u32;
 
+    /// Whether one more packet may be answered now: see [`crate::limit::Bucket`].
+    fn may_answer(&mut self, now: u32, ticks_per_second: u32) -> bool;
+
     /// Counts an IP packet of `bytes` bytes of a real server.
     fn count(&mut self, real_server: u32, row: Row, bytes: u64);
 }
@@ -95,6 +101,12 @@ pub trait Tables<A: Address>: Common {
 
     /// Removes one direction of an unproven connection.
     fn remove_half_open(&mut self, key: &ConnectionKey<A>);
+
+    /// What the first fragment of a packet said.
+    fn fragment(&self, key: &FragmentKey<A>) -> Option<Ports>;
+
+    /// Notes it, in place of what was noted before. Evicts the least recently used.
+    fn insert_fragment(&mut self, key: &FragmentKey<A>, ports: &Ports);
 
     /// Finds the route of a packet with these addresses that arrived on `interface`; writes `next_hop` if it is [`Route::Via`].
     fn route(

@@ -4,6 +4,9 @@ use core::num::NonZeroU32;
 
 use lb_common::outcome::{Disposition, Outcome};
 
+/// In place of a verdict's word: the packet has not ended yet.
+pub const GOES_ON: u32 = 0;
+
 /// How a packet ends, and through which interface if it is sent.
 ///
 /// One word, because a function in BPF returns nothing else.

@@ -5,7 +5,9 @@ use core::ptr::read_volatile;
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::generated::{bpf_csum_diff, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
+    helpers::generated::{
+        bpf_csum_diff, bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
+    },
     programs::XdpContext,
 };
 use lb_ebpf::{
@@ -132,5 +134,11 @@ impl Packet for Frame<'_> {
             length as u64 <= now
                 && bpf_xdp_adjust_tail(context, (length as u64).wrapping_sub(now) as i32) == 0
         }
+    }
+
+    #[inline(always)]
+    fn grow(&mut self, length: usize) -> bool {
+        // SAFETY: the context is this run's; no reference into the frame outlives this exclusive borrow.
+        unsafe { bpf_xdp_adjust_head(self.context.as_ptr().cast(), (length as i32).wrapping_neg()) == 0 }
     }
 }
