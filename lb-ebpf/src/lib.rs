@@ -22,6 +22,7 @@ pub mod parse;
 mod reset;
 mod review;
 pub mod rewrite;
+mod scan;
 pub mod select;
 mod stateless;
 pub mod tables;

@@ -7,7 +7,7 @@
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
     btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray},
-    helpers::generated::bpf_jiffies64,
+    helpers::generated::{bpf_get_prandom_u32, bpf_jiffies64},
     macros::btf_map,
     programs::XdpContext,
 };
@@ -183,6 +183,12 @@ impl Common for Maps<'_> {
             *cursor = turn.wrapping_add(1);
             turn
         }
+    }
+
+    #[inline(always)]
+    fn random(&mut self) -> u32 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_get_prandom_u32() }
     }
 
     #[inline(always)]

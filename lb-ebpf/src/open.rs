@@ -112,6 +112,7 @@ fn open<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
         if chosen == select::NONE {
             break;
         }
+        selection.tried = [chosen, selection.tried[0], selection.tried[1]];
         let Some(real) = tables.real_server(chosen).copied() else { continue };
         if tables.load(chosen).is_some_and(|load| select::is_full(&real, load)) {
             continue;

@@ -55,6 +55,9 @@ pub trait Common {
     /// The position in the sequence of a virtual server; moves on by one.
     fn next_turn(&mut self, virtual_server: u32) -> u32;
 
+    /// A random number.
+    fn random(&mut self) -> u32;
+
     /// [`crate::select::choose`]; the kernel's tables do it in a function that is verified by itself.
     fn choose(&mut self, selection: &Selection) -> u32;
 

@@ -152,7 +152,7 @@ const SERVICES: &[Service] = &[
     Service { listens: WEIGHTED, pool: &[("10.0.0.11:81", 3), ("10.0.0.12:81", 1)], ..DEFAULT },
     Service {
         listens: HASHED,
-        scheduling: Scheduling::SourceHash,
+        scheduling: Scheduling::Hash,
         flags: virtual_server::ADOPT | virtual_server::HASH_PORT,
         pool: &[("10.0.0.11:82", 3), ("10.0.0.12:82", 1)],
         ..DEFAULT

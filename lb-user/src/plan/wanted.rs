@@ -7,8 +7,7 @@ use lb_common::{
     hash::HashKey,
     limits::POOL,
     service::{
-        Interface, RealServer, Scheduling, ServiceKey, VipKey, VirtualServer, interface, real_server,
-        virtual_server,
+        Interface, RealServer, ServiceKey, VipKey, VirtualServer, interface, real_server, virtual_server,
     },
 };
 use thiserror::Error;
@@ -98,14 +97,6 @@ impl<A> Default for Family<A> {
 /// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PlanError {
-    /// The data plane cannot do what the scheduler asks.
-    #[error("virtual server {virtual_server}: scheduler {scheduler:?} is not available")]
-    SchedulerNotAvailable {
-        /// Its name.
-        virtual_server: String,
-        /// What it asks for.
-        scheduler: Scheduler,
-    },
     /// The data plane does not know firewall marks.
     #[error("virtual server {virtual_server}: firewall marks are not available")]
     FirewallMarkNotAvailable {
@@ -178,19 +169,19 @@ pub fn unavailable(config: &Config) -> Vec<PlanError> {
     config.virtual_servers.iter().filter_map(|server| available(server).err()).collect()
 }
 
-/// How and on what a virtual server listens, if the data plane can do all that it asks for.
-fn available(server: &model::VirtualServer) -> Result<(Scheduling, &[SocketAddr]), PlanError> {
+/// On what a virtual server listens, if the data plane can do all that it asks for.
+fn available(server: &model::VirtualServer) -> Result<&[SocketAddr], PlanError> {
     let virtual_server = || server.name.clone();
-    let Some(scheduling) = scheduling(server.scheduler) else {
-        let scheduler = server.scheduler;
-        return Err(PlanError::SchedulerNotAvailable { virtual_server: virtual_server(), scheduler });
-    };
+    let real_servers = server.real_servers.iter().filter(|real| real.weight > 0).count();
+    if real_servers > POOL as usize {
+        return Err(PlanError::PoolTooLarge { virtual_server: virtual_server(), real_servers });
+    }
     let Listen::Addresses(listen) = &server.listen else {
         return Err(PlanError::FirewallMarkNotAvailable { virtual_server: virtual_server() });
     };
     match server.persistence {
         Some(_) => Err(PlanError::PersistenceNotAvailable { virtual_server: virtual_server() }),
-        None => Ok((scheduling, listen)),
+        None => Ok(listen),
     }
 }
 
@@ -204,13 +195,13 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     fn add_virtual_server(&mut self, config: &model::VirtualServer, pool: Pool) -> Result<(), PlanError> {
-        let (scheduling, listen) = available(config)?;
+        let listen = available(config)?;
         let index = self.registry.hold_virtual_server(&config.name, config.on_down)?;
         for &address in listen {
             self.wanted.add_service(config.protocol, address, index);
         }
-        let flags = flags(config);
-        self.wanted.virtual_servers.insert(index, VirtualServer { scheduling: scheduling as u32, flags });
+        let scheduling = scheduling(config.scheduler) as u32;
+        self.wanted.virtual_servers.insert(index, VirtualServer { scheduling, flags: flags(config) });
 
         let members = members(config, pool);
         let mut backends = Vec::with_capacity(members.len());
@@ -300,7 +291,8 @@ const fn farewell(on_down: OnDown) -> u16 {
 
 const fn flags(config: &model::VirtualServer) -> u32 {
     let hash = match config.scheduler {
-        Scheduler::Sh | Scheduler::Dh | Scheduler::Mh => 0,
+        Scheduler::Sh | Scheduler::Mh => 0,
+        Scheduler::Dh => virtual_server::HASH_DESTINATION,
         _ => virtual_server::HASH_PORT,
     };
     hash | match config.without_state {
