@@ -1,7 +1,7 @@
 //! Names of the maps, and the version of what is in them.
 
 /// Raised whenever a key, a value or the meaning of a field changes. Pinned maps of another version are not adopted.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Names of the maps, the same in the object, in the pin directory and in `bpftool`.
 pub mod map {
@@ -25,6 +25,8 @@ pub mod map {
     pub const NAMES: &str = "NAMES";
     /// Virtual server index -> its scheduling table.
     pub const SCHEDULING: &str = "SCHEDULING";
+    /// When the established tables were last found full, one element.
+    pub const PRESSURE: &str = "PRESSURE";
     /// Virtual server index -> position in its sequence.
     pub const CURSORS: &str = "CURSORS";
     /// Real server index -> `RealServer`.

@@ -120,9 +120,13 @@ pub struct RealServer {
     pub virtual_server: u32,
     /// New connections are refused at this many; 0 is no limit.
     pub max_connections: u32,
+    /// This machine's own address on the real server's link, written as `address` is; 0 where they share no link.
+    pub own: [u32; 4],
+    /// The bits in which all addresses of that link agree, written as `address` is; 0 where they share no link.
+    pub link: [u32; 4],
 }
 
-const _: () = assert!(size_of::<RealServer>() == 32);
+const _: () = assert!(size_of::<RealServer>() == 64);
 
 /// Bits of [`RealServer::flags`].
 pub mod real_server {

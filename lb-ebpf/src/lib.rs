@@ -12,6 +12,7 @@ pub mod checksum;
 pub mod connection;
 pub mod desk;
 pub mod forward;
+mod hairpin;
 pub mod headers;
 pub mod ip;
 #[cfg(not(target_arch = "bpf"))]
@@ -19,6 +20,7 @@ pub mod memory;
 mod open;
 pub mod packet;
 pub mod parse;
+mod pressure;
 mod reset;
 mod review;
 pub mod rewrite;

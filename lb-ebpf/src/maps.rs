@@ -66,6 +66,8 @@ static SCHEDULING: ArrayOfMaps<SchedulingTable, SIZED> = ArrayOfMaps::new();
 #[btf_map]
 static CURSORS: Array<u32, SIZED> = Array::new();
 #[btf_map]
+static PRESSURE: Array<u32, 1> = Array::new();
+#[btf_map]
 static REAL_SERVERS: Array<RealServer, SIZED> = Array::new();
 #[btf_map]
 static LOADS: Array<Load, SIZED> = Array::new();
@@ -183,6 +185,12 @@ impl Common for Maps<'_> {
             *cursor = turn.wrapping_add(1);
             turn
         }
+    }
+
+    #[inline(always)]
+    fn pressure(&mut self) -> Option<&mut u32> {
+        // SAFETY: see the head of this file.
+        PRESSURE.get_ptr_mut(0).map(|since| unsafe { &mut *since })
     }
 
     #[inline(always)]

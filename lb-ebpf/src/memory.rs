@@ -129,6 +129,8 @@ pub struct Memory {
     pub cursors: BTreeMap<u32, Cell<u32>>,
     /// Real servers by index.
     pub real_servers: BTreeMap<u32, RealServer>,
+    /// One tick after the established table was last found full.
+    pub pressure: u32,
     /// What the next random number is made from.
     pub seed: u64,
     /// Their loads.
@@ -177,6 +179,10 @@ impl Common for Memory {
         let turn = cursor.get();
         cursor.set(turn.wrapping_add(1));
         turn
+    }
+
+    fn pressure(&mut self) -> Option<&mut u32> {
+        Some(&mut self.pressure)
     }
 
     fn random(&mut self) -> u32 {
