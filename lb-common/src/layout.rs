@@ -25,6 +25,8 @@ pub mod map {
     pub const NAMES: &str = "NAMES";
     /// Virtual server index -> its scheduling table.
     pub const SCHEDULING: &str = "SCHEDULING";
+    /// When the established tables were last found full, one element.
+    pub const PRESSURE: &str = "PRESSURE";
     /// Virtual server index -> position in its sequence.
     pub const CURSORS: &str = "CURSORS";
     /// Real server index -> `RealServer`.

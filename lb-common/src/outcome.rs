@@ -105,11 +105,13 @@ outcomes! {
     FragmentUnknown = "fragment_unknown", Drop;
     /// TCP that is neither known nor a SYN, where the policy is not to adopt, or a reset of nothing.
     WithoutState = "without_state", Drop;
+    /// It would have been answered with a reset, but its checksum is wrong: nobody knows who sent it.
+    BadChecksum = "bad_checksum", Drop;
     /// No real server takes it, and it is not to be answered: a TCP reset.
     NoRealServer = "no_real_server", Drop;
     /// To be answered by us, but this CPU has answered as many as it may for now.
     AnswerLimited = "answer_limited", Drop;
-    /// Every real server tried already has this client's port from another VIP.
+    /// Every real server tried already has this client's port from another VIP, or no port is left to reach it from.
     Collision = "collision", Drop;
     /// The frame could not be changed; a defect if ever counted.
     Unwritable = "unwritable", Drop;

@@ -42,6 +42,8 @@ pub mod virtual_server {
     pub const ADOPT: u32 = 1 << 1;
     /// TCP that is neither known nor a SYN is answered with a reset; without this and `ADOPT` it is dropped.
     pub const RESET: u32 = 1 << 2;
+    /// The deterministic choice looks at the address that was asked for, not at the client's.
+    pub const HASH_DESTINATION: u32 = 1 << 3;
 }
 
 /// How a real server is chosen.
@@ -52,8 +54,18 @@ pub enum Scheduling {
     Sequence = 1,
     /// The lowest load for its weight: lc, wlc.
     LeastConnection = 2,
-    /// The slot of the client's address: sh, mh.
-    SourceHash = 3,
+    /// The slot of an address: sh, dh, mh.
+    Hash = 3,
+    /// The fewest active connections for its weight, the new one included: sed.
+    ShortestDelay = 4,
+    /// One without active connections, else as [`Scheduling::ShortestDelay`]: nq.
+    NeverQueue = 5,
+    /// The highest weight: fo.
+    Failover = 6,
+    /// The highest weight that active connections do not exceed: ovf.
+    Overflow = 7,
+    /// Two at random, the less loaded of them: twos.
+    TwoChoices = 8,
 }
 
 impl Scheduling {
@@ -64,7 +76,12 @@ impl Scheduling {
         match number {
             1 => Some(Self::Sequence),
             2 => Some(Self::LeastConnection),
-            3 => Some(Self::SourceHash),
+            3 => Some(Self::Hash),
+            4 => Some(Self::ShortestDelay),
+            5 => Some(Self::NeverQueue),
+            6 => Some(Self::Failover),
+            7 => Some(Self::Overflow),
+            8 => Some(Self::TwoChoices),
             _ => None,
         }
     }
@@ -103,9 +120,13 @@ pub struct RealServer {
     pub virtual_server: u32,
     /// New connections are refused at this many; 0 is no limit.
     pub max_connections: u32,
+    /// This machine's own address on the real server's link, written as `address` is; 0 where they share no link.
+    pub own: [u32; 4],
+    /// The bits in which all addresses of that link agree, written as `address` is; 0 where they share no link.
+    pub link: [u32; 4],
 }
 
-const _: () = assert!(size_of::<RealServer>() == 32);
+const _: () = assert!(size_of::<RealServer>() == 64);
 
 /// Bits of [`RealServer::flags`].
 pub mod real_server {

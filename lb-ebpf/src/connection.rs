@@ -22,6 +22,12 @@ use crate::{
 pub trait RealAddress: Address {
     /// From [`RealServer::address`].
     fn of(server: &RealServer) -> Self;
+
+    /// From [`RealServer::own`].
+    fn own(server: &RealServer) -> Self;
+
+    /// Whether it is on the link that the real server shares with this machine.
+    fn is_on_link(self, server: &RealServer) -> bool;
 }
 
 impl RealAddress for V4 {
@@ -29,12 +35,37 @@ impl RealAddress for V4 {
     fn of(server: &RealServer) -> Self {
         Self::from_wire(server.address[0])
     }
+
+    #[inline(always)]
+    fn own(server: &RealServer) -> Self {
+        Self::from_wire(server.own[0])
+    }
+
+    #[inline(always)]
+    fn is_on_link(self, server: &RealServer) -> bool {
+        server.link[0] != 0 && (self.to_wire() ^ server.own[0]) & server.link[0] == 0
+    }
 }
 
 impl RealAddress for V6 {
     #[inline(always)]
     fn of(server: &RealServer) -> Self {
         Self::from_wire(server.address)
+    }
+
+    #[inline(always)]
+    fn own(server: &RealServer) -> Self {
+        Self::from_wire(server.own)
+    }
+
+    #[inline(always)]
+    fn is_on_link(self, server: &RealServer) -> bool {
+        let (address, own, link) = (self.to_wire(), server.own, server.link);
+        link[0] != 0
+            && (address[0] ^ own[0]) & link[0] == 0
+            && (address[1] ^ own[1]) & link[1] == 0
+            && (address[2] ^ own[2]) & link[2] == 0
+            && (address[3] ^ own[3]) & link[3] == 0
     }
 }
 
@@ -146,11 +177,12 @@ pub(crate) fn renew<A: Address, T: Tables<A>>(
         // Datagrams have no reset; the next ones go to another real server.
         return if arrival.datagram.protocol == Protocol::Tcp { Standing::Reset } else { Standing::Gone };
     }
-    let learned = entry.flags & flags::REPLY != 0 && entry.next_hop.mtu != 0;
+    let learned = entry.flags & (flags::REPLY | flags::SOURCE_NAT) != 0 && entry.next_hop.mtu != 0;
     entry.generation = arrival.generation;
     match tables.route(arrival.datagram.protocol, &entry.translated, arrival.interface, &mut entry.next_hop) {
         Route::Via => {}
-        // The client was heard on the way the entry has learned; that is as good as a neighbour entry.
+        // The client was heard on the way the entry has learned; that is as good as a neighbour entry. And from this
+        // machine's own address the kernel would not take the packet.
         Route::NeighbourUnknown if learned => {}
         // The kernel resolves it; the next packet asks again.
         Route::NeighbourUnknown => {

@@ -5,7 +5,7 @@
 //! kernel verifies each of them apart from the others.
 
 use lb_common::{
-    addr::{V4, V6},
+    addr::{Protocol, V4, V6},
     connection::{Connection, flags},
     counter::Row,
     outcome::{Disposition, Outcome},
@@ -184,6 +184,7 @@ fn network<A: Ip, P: Packet, T: Tables<A>>(
         && datagram.flags & (SYN | FIN | RST | ACK) == ACK
         && datagram.ttl > 1
         && datagram.packet_length() <= entry.next_hop.mtu as usize
+        && !(is_stale(entry, &arrival) && datagram.protocol == Protocol::Udp)
     {
         touch(entry, &arrival);
         let (real_server, reply) = (entry.real_server, entry.flags & flags::REPLY != 0);
@@ -285,9 +286,15 @@ fn decide<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
 /// Notes when the entry was last used, at most once a second: a cache line that is only read stays where it is.
 #[inline(always)]
 pub(crate) const fn touch<A>(entry: &mut Connection<A>, arrival: &Arrival<A>) {
-    if arrival.now.wrapping_sub(entry.last_seen) >= arrival.ticks_per_second {
+    if is_stale(entry, arrival) {
         entry.last_seen = arrival.now;
     }
+}
+
+/// Not used for a second. A datagram then goes the longer way, where the other direction is looked after.
+#[inline(always)]
+const fn is_stale<A>(entry: &Connection<A>, arrival: &Arrival<A>) -> bool {
+    arrival.now.wrapping_sub(entry.last_seen) >= arrival.ticks_per_second
 }
 
 /// Translates the packet as its entry says; it then ends as `sent`, unless the kernel has to deliver it.

@@ -7,7 +7,7 @@
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_NOEXIST},
     btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray},
-    helpers::generated::bpf_jiffies64,
+    helpers::generated::{bpf_get_prandom_u32, bpf_jiffies64},
     macros::btf_map,
     programs::XdpContext,
 };
@@ -67,6 +67,8 @@ static NAMES: Array<[u8; NAME], SIZED> = Array::new();
 static SCHEDULING: ArrayOfMaps<SchedulingTable, SIZED> = ArrayOfMaps::new();
 #[btf_map]
 static CURSORS: Array<u32, SIZED> = Array::new();
+#[btf_map]
+static PRESSURE: Array<u32, 1> = Array::new();
 #[btf_map]
 static REAL_SERVERS: Array<RealServer, SIZED> = Array::new();
 #[btf_map]
@@ -191,6 +193,18 @@ impl Common for Maps<'_> {
             *cursor = turn.wrapping_add(1);
             turn
         }
+    }
+
+    #[inline(always)]
+    fn pressure(&mut self) -> Option<&mut u32> {
+        // SAFETY: see the head of this file.
+        PRESSURE.get_ptr_mut(0).map(|since| unsafe { &mut *since })
+    }
+
+    #[inline(always)]
+    fn random(&mut self) -> u32 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_get_prandom_u32() }
     }
 
     #[inline(always)]

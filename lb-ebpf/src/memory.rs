@@ -10,6 +10,7 @@ use lb_common::{
     addr::{Address, Protocol, V4, V6},
     connection::{Connection, ConnectionKey, HalfOpen, NextHop},
     counter::{Counter, Row},
+    hash::{HashKey, siphash},
     service::{Interface, Load, RealServer, ServiceKey, Settings, VirtualServer},
 };
 
@@ -137,6 +138,10 @@ pub struct Memory {
     pub cursors: BTreeMap<u32, Cell<u32>>,
     /// Real servers by index.
     pub real_servers: BTreeMap<u32, RealServer>,
+    /// One tick after the established table was last found full.
+    pub pressure: u32,
+    /// What the next random number is made from.
+    pub seed: u64,
     /// Their loads.
     pub loads: BTreeMap<u32, Load>,
     /// Their traffic by row.
@@ -185,6 +190,15 @@ impl Common for Memory {
         let turn = cursor.get();
         cursor.set(turn.wrapping_add(1));
         turn
+    }
+
+    fn pressure(&mut self) -> Option<&mut u32> {
+        Some(&mut self.pressure)
+    }
+
+    fn random(&mut self) -> u32 {
+        self.seed = self.seed.wrapping_add(1);
+        siphash(HashKey::default(), [self.seed]) as u32
     }
 
     fn choose(&mut self, selection: &Selection) -> u32 {

@@ -16,10 +16,12 @@ use lb_common::{
 use crate::{
     connection::{self, RealAddress},
     desk::Desk,
+    hairpin,
     headers::Ethernet,
     ip::Ip,
     packet::Packet,
-    parse::Arrival,
+    parse::{Arrival, Datagram},
+    pressure,
     select::{self, Choice, Selection},
     tables::{Refused, Route, Tables},
 };
@@ -47,27 +49,42 @@ pub(crate) fn for_vip<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     if datagram.ttl <= 1 {
         return Outcome::TimeExceeded;
     }
-    let begins = datagram.protocol == Protocol::Udp || datagram.flags & (SYN | ACK) == SYN;
+    let begins = begins(datagram);
+    let crowded = datagram.protocol == Protocol::Tcp && pressure::is_on(tables, &desk.arrival);
     // A reset of nothing, or an answer to a SYN that nobody sent, opens nothing.
-    if !begins && (datagram.flags & (SYN | RST) != 0 || server.flags & virtual_server::ADOPT == 0) {
-        return if server.flags & virtual_server::RESET != 0 {
-            Outcome::Reset
-        } else {
-            Outcome::WithoutState
-        };
+    let adopts = datagram.flags & (SYN | RST) == 0 && (crowded || server.flags & virtual_server::ADOPT != 0);
+    if !begins && !adopts {
+        return without_state(server.flags & virtual_server::RESET);
     }
-    let choice = if begins { Choice::Scheduled } else { Choice::Deterministic };
+    let choice = if begins && !crowded { Choice::Scheduled } else { Choice::Deterministic };
     let selection = Selection::new(index, &server, key, choice);
     let bytes = datagram.packet_length() as u64;
     let outcome = match open(packet, tables, desk, selection) {
-        Ok(()) if begins => Outcome::NewConnection,
-        Ok(()) => Outcome::Adopted,
+        Ok(()) if crowded => Outcome::TableFull,
+        // That its neighbour is not known yet is seen when it is delivered.
+        Ok(()) | Err(Refusal::Unresolved) if begins => Outcome::NewConnection,
+        Ok(()) | Err(Refusal::Unresolved) => Outcome::Adopted,
         Err(Refusal::NoEntry) => Outcome::TableFull,
         Err(Refusal::NoRealServer) => return Outcome::NoRealServer,
         Err(Refusal::Collision) => return Outcome::Collision,
+        Err(Refusal::Hairpin) => {
+            return without_state(server.flags & (virtual_server::ADOPT | virtual_server::RESET));
+        }
     };
     tables.count(desk.entry.real_server, Row::Requests, bytes);
     outcome
+}
+
+/// The end of a segment that nothing is known of; a reset if `resets` is not 0.
+#[inline(always)]
+const fn without_state(resets: u32) -> Outcome {
+    if resets != 0 { Outcome::Reset } else { Outcome::WithoutState }
+}
+
+/// Whether the packet begins a connection.
+#[inline(always)]
+fn begins<A: Ip>(datagram: &Datagram<A>) -> bool {
+    datagram.protocol == Protocol::Udp || datagram.flags & (SYN | ACK) == SYN
 }
 
 /// The virtual server on exactly this port, else on any port.
@@ -95,6 +112,10 @@ enum Refusal {
     NoRealServer,
     /// Its replies could not be told from another connection's.
     Collision,
+    /// Nobody knows any more from which port it reached its real server.
+    Hairpin,
+    /// The kernel has to find the real server's neighbour first; `desk.entry` is what it is handed.
+    Unresolved,
 }
 
 /// Tries real servers until one takes the connection: both directions are in the tables and `desk.entry` is the packet's.
@@ -112,6 +133,7 @@ fn open<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
         if chosen == select::NONE {
             break;
         }
+        selection.tried = [chosen, selection.tried[0], selection.tried[1]];
         let Some(real) = tables.real_server(chosen).copied() else { continue };
         if tables.load(chosen).is_some_and(|load| select::is_full(&real, load)) {
             continue;
@@ -119,11 +141,35 @@ fn open<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
         let arrival = &desk.arrival;
         let key = &arrival.datagram.key;
         desk.key = connection::to_real_server(key, &real);
-        let adopted = if selection.choice == Choice::Deterministic { flags::ADOPTED } else { 0 };
-        connection::write(&mut desk.entry, key, &desk.key, adopted, chosen, arrival.now);
+        let begins = begins(&arrival.datagram);
+        let mut entry_flags = if begins { 0 } else { flags::ADOPTED };
+        if hairpin::is_one(key.source, &real) {
+            if !begins {
+                return Err(Refusal::Hairpin);
+            }
+            if !hairpin::take_port(tables, desk, chosen) {
+                refusal = Refusal::Collision;
+                continue;
+            }
+            entry_flags = flags::SOURCE_NAT;
+        } else if desk.key.source == desk.key.destination {
+            // A real server behind a router cannot be told from itself.
+            refusal = Refusal::Collision;
+            continue;
+        }
+        let arrival = &desk.arrival;
+        let key = &arrival.datagram.key;
+        connection::write(&mut desk.entry, key, &desk.key, entry_flags, chosen, arrival.now);
         match tables.route(arrival.datagram.protocol, &desk.key, arrival.interface, &mut desk.entry.next_hop)
         {
             Route::Via | Route::NotForwarded => desk.entry.generation = arrival.generation,
+            // The kernel takes no packet from an address of its own. The client's is answered past this machine, which the
+            // client resets; by the time it asks again, the neighbour is known.
+            Route::NeighbourUnknown if entry_flags == flags::SOURCE_NAT => {
+                desk.key = connection::to_real_server(key, &real);
+                connection::write(&mut desk.entry, key, &desk.key, 0, chosen, arrival.now);
+                return Err(Refusal::Unresolved);
+            }
             // The kernel resolves it; the next packet asks again.
             Route::NeighbourUnknown => {}
         }

@@ -95,16 +95,17 @@ ways!(v6, walk_v6, xlb_longer_v6, xlb_fragment_v6, xlb_icmp_v6, xlb_answer_v6);
 /// [`select::choose`], with its selection in the arguments a global function can have.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn xlb_choose(index: u64, rule: u64, source_high: u64, source_low: u64) -> u32 {
+pub extern "C" fn xlb_choose(rule: u64, high: u64, low: u64, tried: u64, first_tried: u64) -> u32 {
     // Nothing is asked of the packet here, and an argument that is not used would not survive the compiler.
     let context = XdpContext::new(core::ptr::null_mut());
     let selection = Selection {
-        index: index as u32,
+        index: (rule >> 32) as u32,
         scheduling: rule as u8 as u32,
-        source: (source_high, source_low),
+        address: (high, low),
         port: (rule >> 16) as u16,
         choice: if rule >> 8 & 1 == 0 { Choice::Scheduled } else { Choice::Deterministic },
-        attempt: (rule >> 32) as u32,
+        attempt: (rule >> 9 & 0x7f) as u32,
+        tried: [tried as u32, (tried >> 32) as u32, first_tried as u32],
     };
     select::choose(&mut Maps::new(&context), &selection)
 }
@@ -112,11 +113,14 @@ pub extern "C" fn xlb_choose(index: u64, rule: u64, source_high: u64, source_low
 /// Calls [`xlb_choose`].
 #[inline(always)]
 pub fn choose_apart(selection: &Selection) -> u32 {
-    let rule = u64::from(selection.attempt) << 32
+    let rule = u64::from(selection.index) << 32
         | u64::from(selection.port) << 16
+        | u64::from(selection.attempt) << 9
         | u64::from(selection.choice == Choice::Deterministic) << 8
         | u64::from(selection.scheduling & 0xff);
-    xlb_choose(u64::from(selection.index), rule, selection.source.0, selection.source.1)
+    let [last, middle, first] = selection.tried;
+    let tried = u64::from(middle) << 32 | u64::from(last);
+    xlb_choose(rule, selection.address.0, selection.address.1, tried, u64::from(first))
 }
 
 /// Answers the clock of the connection tables, so that the controller reads the same one through a test run.

@@ -11,6 +11,7 @@ use crate::{
     ip::Ip,
     packet::Packet,
     parse::Arrival,
+    rewrite,
     verdict::Verdict,
 };
 
@@ -21,10 +22,24 @@ pub(crate) fn answer<A: Ip, P: Packet>(packet: &mut P, arrival: &Arrival<A>, sen
     if arrival.datagram.flags & RST != 0 {
         return Outcome::WithoutState.into();
     }
+    if !is_whole(packet, arrival) {
+        return Outcome::BadChecksum.into();
+    }
     match write(packet, arrival) {
         Some(()) => Verdict::sent(sent, arrival.interface as u16),
         None => Outcome::Unwritable.into(),
     }
+}
+
+/// Whether the segment's checksum is right, or left to this host. Its addresses and ports may be damaged too; whoever they
+/// name by chance must not be reset (RFC 9293 section 3.1: the receiver checks it).
+#[inline(always)]
+fn is_whole<A: Ip, P: Packet>(packet: &P, arrival: &Arrival<A>) -> bool {
+    let datagram = &arrival.datagram;
+    let pseudo = rewrite::pseudo_header(datagram, &datagram.key);
+    (arrival.partial && datagram.checksum == pseudo)
+        || rewrite::sum(packet, datagram)
+            .is_some_and(|sum| checksum::fold(u32::from(pseudo) + u32::from(sum)) == 0xffff)
 }
 
 #[inline(always)]

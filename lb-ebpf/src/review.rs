@@ -1,6 +1,7 @@
 //! A packet of a known connection that changes it, or whose entry was verified at another generation.
 
 use lb_common::{
+    addr::Protocol,
     connection::flags,
     counter::Row,
     outcome::Outcome,
@@ -52,6 +53,11 @@ pub(crate) fn review<A: Ip + RealAddress, T: Tables<A>>(
     }
     desk.entry.flags |= connection::seen(datagram.flags);
     touch(&mut desk.entry, arrival);
+    if datagram.protocol == Protocol::Udp && tables.connection(Protocol::Udp, &desk.other_key).is_none() {
+        mend(tables, desk);
+    }
+    let arrival = &desk.arrival;
+    let datagram = &arrival.datagram;
     if let Some(stored) = tables.connection(datagram.protocol, &datagram.key) {
         stored.flags |= desk.entry.flags;
         stored.next_hop.copy_from(&desk.entry.next_hop);
@@ -61,4 +67,17 @@ pub(crate) fn review<A: Ip + RealAddress, T: Tables<A>>(
     let reply = desk.entry.flags & flags::REPLY != 0;
     tables.count(desk.entry.real_server, Row::of(reply), datagram.packet_length() as u64);
     Some(Outcome::Forwarded)
+}
+
+/// Adds the opposite direction again. The table of UDP evicts what was not looked up for the longest time, and one direction
+/// may be used much more than the other; that it was looked up just now keeps it from that, too.
+#[inline(never)]
+fn mend<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) {
+    let arrival = &desk.arrival;
+    desk.key = arrival.datagram.key.reversed();
+    let other = &mut desk.other.connection;
+    let other_flags = desk.entry.flags ^ flags::REPLY;
+    connection::write(other, &desk.other_key, &desk.key, other_flags, desk.entry.real_server, arrival.now);
+    // Another packet may have done the same.
+    let _ = tables.insert(Protocol::Udp, &desk.other_key, &desk.other.connection);
 }

@@ -105,17 +105,21 @@ fn is_unfinished<A: Ip>(datagram: &Datagram<A>) -> bool {
 }
 
 #[inline(always)]
-fn pseudo_header<A: Ip>(datagram: &Datagram<A>, key: &ConnectionKey<A>) -> u16 {
+pub(crate) fn pseudo_header<A: Ip>(datagram: &Datagram<A>, key: &ConnectionKey<A>) -> u16 {
     let length = datagram.transport_length() as u16;
     checksum::pseudo_header(key.source, key.destination, datagram.protocol as u8, length)
+}
+
+/// The sum of the transport header and its payload.
+#[inline(always)]
+pub(crate) fn sum<A: Ip, P: Packet>(packet: &P, datagram: &Datagram<A>) -> Option<u16> {
+    packet.sum(datagram.transport as usize, datagram.transport_length())
 }
 
 /// Writes the checksum from scratch; the field in the packet is 0, or the other form of it.
 #[inline(never)]
 fn compute<A: Ip, P: Packet>(packet: &mut P, datagram: &Datagram<A>, to: &ConnectionKey<A>) -> bool {
-    let Some(sum) = packet.sum(datagram.transport as usize, datagram.transport_length()) else {
-        return false;
-    };
+    let Some(sum) = sum(packet, datagram) else { return false };
     let checksum = !checksum::fold(pseudo_header(datagram, to) as u32 + sum as u32);
     write_transport(packet, datagram, to, checksum).is_some()
 }

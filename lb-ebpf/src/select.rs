@@ -1,21 +1,27 @@
 //! Which real server a new connection gets.
+//!
+//! The schedulers are those of IPVS. Where IPVS walks through the pool on every choice though the algorithm does not ask
+//! for it (wrr, sh, dh, mh, twos), a table that the controller has built answers at once.
 
 use lb_common::{
     addr::Address,
     connection::ConnectionKey,
     hash::{HashKey, siphash},
-    limits::POOL,
+    limits::ATTEMPTS,
     service::{Load, RealServer, Scheduling, VirtualServer, virtual_server},
 };
 
-use crate::tables::Common;
+use crate::{
+    scan::{self, overhead},
+    tables::Common,
+};
 
 /// Slots of the head of a scheduling table, in the order of `SchedulingHead`.
-mod head {
-    pub(super) const MAGLEV: u32 = 0;
-    pub(super) const SEQUENCE: u32 = 1;
-    pub(super) const POOL: u32 = 2;
-    pub(super) const LENGTH: u32 = 4;
+pub(crate) mod head {
+    pub(crate) const MAGLEV: u32 = 0;
+    pub(crate) const SEQUENCE: u32 = 1;
+    pub(crate) const POOL: u32 = 2;
+    pub(crate) const LENGTH: u32 = 4;
 }
 
 /// Whether the choice may follow the scheduler or must be the same on every node.
@@ -23,7 +29,7 @@ mod head {
 pub enum Choice {
     /// As the scheduler says.
     Scheduled,
-    /// By the Maglev table: a connection of which no state is known.
+    /// By the Maglev table: a connection of which no state is known, or for which there is no room.
     Deterministic,
 }
 
@@ -34,14 +40,16 @@ pub struct Selection {
     pub index: u32,
     /// [`VirtualServer::scheduling`].
     pub scheduling: u32,
-    /// The client's address.
-    pub source: (u64, u64),
+    /// The address that is hashed.
+    pub address: (u64, u64),
     /// The client's port, where it counts.
     pub port: u16,
     /// Who chooses.
     pub choice: Choice,
     /// 0 for the choice that is meant; more when that one cannot take the connection.
     pub attempt: u32,
+    /// What the attempts before have chosen, the last one first; [`NONE`] where there was none.
+    pub tried: [u32; ATTEMPTS as usize - 1],
 }
 
 impl Selection {
@@ -54,7 +62,9 @@ impl Selection {
         choice: Choice,
     ) -> Self {
         let port = if server.flags & virtual_server::HASH_PORT != 0 { key.source_port.number() } else { 0 };
-        Self { index, scheduling: server.scheduling, source: key.source.words(), port, choice, attempt: 0 }
+        let by_destination = server.flags & virtual_server::HASH_DESTINATION != 0;
+        let address = if by_destination { key.destination } else { key.source }.words();
+        Self { index, scheduling: server.scheduling, address, port, choice, attempt: 0, tried: [NONE; 3] }
     }
 }
 
@@ -62,13 +72,19 @@ impl Selection {
 pub const NONE: u32 = u32::MAX;
 
 /// The index of the chosen real server, or [`NONE`].
+///
+/// When a choice cannot take the connection, the next attempt follows the scheduler again: to the next best, the next turn,
+/// another slot. The last attempt looks through the whole pool, so nobody is refused while there is room somewhere.
 #[inline(always)]
 pub fn choose<T: Common>(tables: &mut T, selection: &Selection) -> u32 {
-    let chosen = match (selection.choice, Scheduling::from_number(selection.scheduling), selection.attempt) {
-        (Choice::Scheduled, Some(Scheduling::Sequence), _) => next_in_sequence(tables, selection.index),
-        (Choice::Scheduled, Some(Scheduling::LeastConnection), 0) => {
-            least_connection(tables, selection.index)
-        }
+    let scheduling = Scheduling::from_number(selection.scheduling).unwrap_or(Scheduling::Hash);
+    let scheduled = selection.choice == Choice::Scheduled;
+    if selection.attempt + 1 == ATTEMPTS || (scheduled && scan::is_for(scheduling)) {
+        return scan::best(tables, selection, scheduling);
+    }
+    let chosen = match scheduling {
+        Scheduling::Sequence if scheduled => next_in_sequence(tables, selection.index),
+        Scheduling::TwoChoices if scheduled => less_loaded_of_two(tables, selection.index),
         _ => by_hash(tables, selection),
     };
     chosen.unwrap_or(NONE)
@@ -89,49 +105,44 @@ fn next_in_sequence<T: Common>(tables: &mut T, index: u32) -> Option<u32> {
     tables.scheduling(index, first + turn)
 }
 
+/// Two real servers at random, each as likely as its weight says (ip_vs_twos.c). One round of the sequence has every real
+/// server as often as its weight, so a random turn of it is such a choice.
+#[inline(always)]
+fn less_loaded_of_two<T: Common>(tables: &mut T, index: u32) -> Option<u32> {
+    let length = tables.scheduling(index, head::SEQUENCE)?;
+    let first = head::LENGTH + tables.scheduling(index, head::MAGLEV)?;
+    let one = scaled(tables.random(), length);
+    let one = tables.scheduling(index, first + one)?;
+    let other = scaled(tables.random(), length);
+    let other = tables.scheduling(index, first + other)?;
+    let (Some(server), Some(other_server)) =
+        (tables.real_server(one).copied(), tables.real_server(other).copied())
+    else {
+        return Some(one);
+    };
+    let load = tables.load(one).copied()?;
+    let other_load = tables.load(other).copied()?;
+    let is_lighter =
+        overhead(&load) * other_server.weight as u64 > overhead(&other_load) * server.weight as u64;
+    let takes_other = !is_full(&other_server, &other_load) && (is_lighter || is_full(&server, &load));
+    Some(if takes_other { other } else { one })
+}
+
 #[inline(always)]
 fn by_hash<T: Common>(tables: &T, selection: &Selection) -> Option<u32> {
     let length = tables.scheduling(selection.index, head::MAGLEV)?;
-    let (high, low) = selection.source;
+    let (high, low) = selection.address;
     let words = [high, low, u64::from(selection.attempt) << 32 | u64::from(selection.port)];
     let hash = siphash(HashKey(tables.settings()?.hash_key), words);
-    // Scales instead of dividing: the upper half of a 32 by 32 bit product.
-    let slot = ((hash >> 32) * u64::from(length)) >> 32;
-    if length == 0 { None } else { tables.scheduling(selection.index, head::LENGTH + slot as u32) }
+    let slot = scaled((hash >> 32) as u32, length);
+    if length == 0 { None } else { tables.scheduling(selection.index, head::LENGTH + slot) }
 }
 
-/// The load of IPVS's lc and wlc: an active connection weighs as much as 256 inactive ones (ip_vs_wlc.c).
+/// A number below `length` from one of all 32-bit numbers, without dividing: the upper half of a product.
 #[inline(always)]
-const fn overhead(load: &Load) -> u64 {
-    (load.active << 8) + load.inactive
+const fn scaled(number: u32, length: u32) -> u32 {
+    ((number as u64 * length as u64) >> 32) as u32
 }
 
-#[inline(always)]
-fn least_connection<T: Common>(tables: &mut T, index: u32) -> Option<u32> {
-    let maglev = tables.scheduling(index, head::MAGLEV)?;
-    let sequence = tables.scheduling(index, head::SEQUENCE)?;
-    let pool = tables.scheduling(index, head::POOL)?;
-    let first = head::LENGTH + maglev + sequence;
-    let mut best = None;
-    let mut best_overhead = 0u64;
-    let mut best_weight = 0u64;
-    for position in 0..POOL {
-        if position >= pool {
-            break;
-        }
-        let candidate = tables.scheduling(index, first + position)?;
-        let Some(server) = tables.real_server(candidate).copied() else { continue };
-        let Some(load) = tables.load(candidate).copied() else { continue };
-        if server.weight == 0 || is_full(&server, &load) {
-            continue;
-        }
-        let overhead = overhead(&load);
-        // overhead / weight < best_overhead / best_weight, without dividing.
-        if best.is_none() || overhead * best_weight < best_overhead * server.weight as u64 {
-            best = Some(candidate);
-            best_overhead = overhead;
-            best_weight = server.weight as u64;
-        }
-    }
-    best
-}
+#[cfg(test)]
+mod tests;

@@ -58,6 +58,12 @@ pub trait Common {
     /// The position in the sequence of a virtual server; moves on by one.
     fn next_turn(&mut self, virtual_server: u32) -> u32;
 
+    /// One tick after the established table was last found full; 0 when it never was.
+    fn pressure(&mut self) -> Option<&mut u32>;
+
+    /// A random number.
+    fn random(&mut self) -> u32;
+
     /// [`crate::select::choose`]; the kernel's tables do it in a function that is verified by itself.
     fn choose(&mut self, selection: &Selection) -> u32;
 

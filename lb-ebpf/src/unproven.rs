@@ -17,6 +17,7 @@ use crate::{
     headers::Tcp,
     ip::Ip,
     packet::Packet,
+    pressure,
     tables::{Refused, Tables},
 };
 
@@ -80,7 +81,10 @@ pub(crate) fn unproven<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     if progress == Progress::Proven {
         match connection::promote(tables, key, &desk.entry, &desk.other_key, &desk.other.connection) {
             Ok(()) => connection::remove_half_open(tables, key, &desk.other_key),
-            Err(Refused::Full) => outcome = Outcome::TableFull,
+            Err(Refused::Full) => {
+                pressure::note(tables, arrival);
+                outcome = Outcome::TableFull;
+            }
             Err(Refused::Exists) => {}
         }
     }

@@ -32,7 +32,7 @@ use crate::{
         sweep::{Seen, SweepError},
     },
     health::{self, task::Handle},
-    host::watch::HostEvent,
+    host::{on_link, watch::HostEvent},
     pool::blindness::Sight,
 };
 use engine::{Engine, News};
@@ -210,6 +210,14 @@ impl Daemon {
             && let Err(error) = self.relink().await
         {
             tracing::warn!("{error:#}");
+        }
+        match on_link::read() {
+            Ok(links) if links != self.engine.host.links => {
+                self.engine.host.links = links;
+                self.apply();
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!("cannot read this machine's addresses: {error}"),
         }
         if let Err(error) = self.engine.paths_changed() {
             tracing::error!("{error:#}");

@@ -3,5 +3,6 @@
 pub mod addresses;
 pub mod interfaces;
 pub mod links;
+pub mod on_link;
 pub mod sysctl;
 pub mod watch;

@@ -2,6 +2,7 @@
 
 pub mod diff;
 mod indices;
+mod links;
 mod maglev;
 pub mod registry;
 mod reverse;

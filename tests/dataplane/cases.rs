@@ -25,6 +25,7 @@ macro_rules! cases {
 mod choice;
 mod content;
 mod foreign;
+mod hairpin;
 mod handshake;
 mod life;
 mod reset;
@@ -32,5 +33,7 @@ mod reset;
 /// All of them.
 #[cfg(feature = "root")]
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
-    [choice::ALL, content::ALL, foreign::ALL, handshake::ALL, life::ALL, reset::ALL].into_iter().flatten()
+    [choice::ALL, content::ALL, foreign::ALL, hairpin::ALL, handshake::ALL, life::ALL, reset::ALL]
+        .into_iter()
+        .flatten()
 }

@@ -122,6 +122,11 @@ impl Kernel {
         self.counted = tables::outcomes(&self.maps);
     }
 
+    /// When the kernel has found its tables full is told by its own clock; a case starts with tables that never were.
+    fn pressure(&mut self) -> Array<&mut aya::maps::MapData, u32> {
+        self.ebpf.map_mut(map::PRESSURE).unwrap().try_into().unwrap()
+    }
+
     /// Positions in the sequences are the data plane's own; a case starts from those of the host.
     fn cursors(&mut self) -> Array<&mut aya::maps::MapData, u32> {
         self.ebpf.map_mut(map::CURSORS).unwrap().try_into().unwrap()
@@ -160,6 +165,9 @@ impl Twin for Kernel {
         write::apply(&mut self.maps, &plan::diff(&self.wanted, &wanted)).unwrap();
         self.wanted = wanted;
         tables::follow(&mut self.maps, memory);
+        if memory.pressure == 0 {
+            self.pressure().set(0, 0, 0).unwrap();
+        }
         let mut cursors = self.cursors();
         for index in memory.virtual_servers.keys() {
             cursors.set(*index, memory.cursors.get(index).map_or(0, Cell::get), 0).unwrap();

@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use ipnet::IpNet;
 use lb_common::{
     addr::{Mac, Port, Protocol, V4, V6},
     connection::NextHop,
+    layout::VERSION,
     service::{
         Interface, Load, RealServer, Scheduling, ServiceKey, Settings, VirtualServer, interface, real_server,
         virtual_server,
@@ -23,7 +25,6 @@ pub(crate) struct Wire {
     pub(crate) mac: [u8; 6],
     flags: u16,
     /// The balancer's own addresses.
-    #[cfg_attr(not(feature = "root"), expect(dead_code, reason = "of the namespace"))]
     pub(crate) addresses: [&'static str; 2],
 }
 
@@ -152,7 +153,7 @@ const SERVICES: &[Service] = &[
     Service { listens: WEIGHTED, pool: &[("10.0.0.11:81", 3), ("10.0.0.12:81", 1)], ..DEFAULT },
     Service {
         listens: HASHED,
-        scheduling: Scheduling::SourceHash,
+        scheduling: Scheduling::Hash,
         flags: virtual_server::ADOPT | virtual_server::HASH_PORT,
         pool: &[("10.0.0.11:82", 3), ("10.0.0.12:82", 1)],
         ..DEFAULT
@@ -221,7 +222,7 @@ pub(crate) fn memory(connections: usize) -> Memory {
             hash_key: [7, 11],
             generation: 1,
             ticks_per_second: 250,
-            version: 1,
+            version: VERSION,
             reserved: 0,
         }),
         capacity: Some(2 * connections),
@@ -251,12 +252,14 @@ fn add_service(memory: &mut Memory, index: u32, service: &Service) {
     }
     for ((real, _), (address, weight)) in pool.iter().zip(service.pool) {
         let address = at(address);
-        let words = match address.ip() {
-            IpAddr::V4(ip) => [V4::from(ip).to_wire(), 0, 0, 0],
-            IpAddr::V6(ip) => V6::from(ip).to_wire(),
-        };
+        let link = [OUTSIDE, INSIDE].into_iter().flat_map(|wire| wire.addresses).find_map(|link| {
+            let link: IpNet = link.parse().unwrap();
+            link.contains(&address.ip()).then_some(link)
+        });
         let server = RealServer {
-            address: words,
+            address: words(address.ip()),
+            own: link.map(|link| words(link.addr())).unwrap_or_default(),
+            link: link.map(|link| words(link.netmask())).unwrap_or_default(),
             port: Port::new(address.port()),
             flags: real_server::PRESENT,
             weight: *weight,
@@ -265,6 +268,13 @@ fn add_service(memory: &mut Memory, index: u32, service: &Service) {
         };
         memory.real_servers.insert(*real, server);
         memory.loads.insert(*real, Load::default());
+    }
+}
+
+fn words(address: IpAddr) -> [u32; 4] {
+    match address {
+        IpAddr::V4(ip) => [V4::from(ip).to_wire(), 0, 0, 0],
+        IpAddr::V6(ip) => V6::from(ip).to_wire(),
     }
 }
 

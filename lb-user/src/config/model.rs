@@ -183,15 +183,40 @@ pub enum InitialState {
     Up,
 }
 
-/// Idle times after which a connection is forgotten.
+/// Idle times after which a connection is forgotten, by the states of IPVS. A half-closed connection is not idle while
+/// the other direction sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
+    /// TCP whose handshake is not proven.
+    pub syn: Duration,
     /// TCP, both directions open.
     pub established: Duration,
-    /// TCP, one direction or both closed.
+    /// TCP, closed by the real server.
     pub fin: Duration,
+    /// TCP, closed by the client.
+    pub close_wait: Duration,
+    /// TCP, closed by both.
+    pub time_wait: Duration,
+    /// TCP that was reset.
+    pub close: Duration,
     /// UDP.
     pub udp: Duration,
+}
+
+impl Default for Timeouts {
+    /// Those of IPVS (ip_vs_proto_tcp.c, ip_vs_proto_udp.c), but half of its 120 s for what both have closed: a SYN on such
+    /// a connection begins a new one, so nobody has to wait it out here.
+    fn default() -> Self {
+        Self {
+            syn: Duration::from_secs(60),
+            established: Duration::from_secs(15 * 60),
+            fin: Duration::from_secs(2 * 60),
+            close_wait: Duration::from_secs(60),
+            time_wait: Duration::from_secs(60),
+            close: Duration::from_secs(10),
+            udp: Duration::from_secs(5 * 60),
+        }
+    }
 }
 
 /// Persistence by timed templates.

@@ -50,6 +50,8 @@ pub struct Connections {
     pub closing: u64,
     /// Not answered yet.
     pub half_open: u64,
+    /// Of all these, those whose client is on the link of its real server, which sees them come from this machine.
+    pub source_nat: u64,
     /// Entries there is room for.
     pub capacity: u64,
 }

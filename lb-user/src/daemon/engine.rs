@@ -5,12 +5,12 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
     sync::PoisonError,
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use super::{
     overrides::Overrides,
-    sweeper::{Rules, UNKNOWN},
+    sweeper::{Rules, ticks},
 };
 use crate::{
     config::model::{self, Check, Config, RealServer, VirtualServer},
@@ -308,32 +308,21 @@ impl Engine {
 
     /// Tells the sweep the idle times of every real server.
     fn write_rules(&self) {
-        let ticks = |timeouts: &model::Timeouts| Timeouts {
-            established: self.clock.ticks(timeouts.established),
-            closing: self.clock.ticks(CLOSING.min(timeouts.fin)),
-            half_closed: self.clock.ticks(timeouts.fin),
-            half_open: self.clock.ticks(HALF_OPEN),
-            udp: self.clock.ticks(timeouts.udp),
-        };
         let by_index: HashMap<u32, Timeouts> = self
             .config
             .virtual_servers
             .iter()
-            .filter_map(|server| Some((self.registry.virtual_server(&server.name)?, ticks(&server.timeouts))))
+            .filter_map(|server| {
+                Some((self.registry.virtual_server(&server.name)?, ticks(self.clock, &server.timeouts)))
+            })
             .collect();
         let rules = self.current.real_servers.iter().map(|(&index, real)| {
             let timeouts = by_index.get(&real.virtual_server).copied();
-            (index, timeouts.unwrap_or_else(|| UNKNOWN(self.clock)))
+            (index, timeouts.unwrap_or_else(|| ticks(self.clock, &model::Timeouts::default())))
         });
         *self.rules.lock().unwrap_or_else(PoisonError::into_inner) = rules.collect();
     }
 }
-
-/// IPVS forgets a closed connection after its TIME_WAIT of 120 s; half of that is enough, RFC 9293 says.
-const CLOSING: Duration = Duration::from_secs(60);
-
-/// Idle time of a connection whose handshake is not proven: the SYN_RECV of IPVS.
-const HALF_OPEN: Duration = Duration::from_secs(60);
 
 /// A pool as the plan wants it.
 fn planned(server: &VirtualServer, pool: &Pool) -> plan::Pool {

@@ -42,6 +42,7 @@ use crate::{
     health::{self, Context},
     host::{
         links::{Link, Mode, links},
+        on_link,
         sysctl::Sysctls,
         watch::watch,
     },
@@ -122,6 +123,7 @@ fn bring_up(
         hash_key: hash_key(&config)?,
         ticks_per_second: clock.ticks_per_second,
         interfaces: interfaces(links, &before)?,
+        links: on_link::read().context("cannot read this machine's addresses")?,
     };
     let rules = sweeper::Rules::new(Mutex::new(HashMap::new()));
     let mut engine = Engine::new(config, overrides, maps, host, clock, Arc::clone(&rules))?;

@@ -8,10 +8,13 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use crate::dataplane::{
-    clock::Clock,
-    maps::Maps,
-    sweep::{Seen, SweepError, Timeouts, sweep, write_loads},
+use crate::{
+    config::model,
+    dataplane::{
+        clock::Clock,
+        maps::Maps,
+        sweep::{Seen, SweepError, Timeouts, sweep, write_loads},
+    },
 };
 
 /// Pause between two sweeps; longer when a sweep takes long, so that it never takes more than a tenth of a CPU.
@@ -20,14 +23,18 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// What the sweep goes by, by real server index: written by the daemon, read before every sweep.
 pub(super) type Rules = Arc<Mutex<HashMap<u32, Timeouts>>>;
 
-/// Idle times of connections whose real server nobody knows any more.
-pub(super) const UNKNOWN: fn(Clock) -> Timeouts = |clock| Timeouts {
-    established: clock.ticks(Duration::from_secs(900)),
-    half_closed: clock.ticks(Duration::from_secs(120)),
-    closing: clock.ticks(Duration::from_secs(60)),
-    half_open: clock.ticks(Duration::from_secs(60)),
-    udp: clock.ticks(Duration::from_secs(300)),
-};
+/// Idle times as the sweep takes them.
+pub(super) fn ticks(clock: Clock, timeouts: &model::Timeouts) -> Timeouts {
+    Timeouts {
+        syn: clock.ticks(timeouts.syn),
+        established: clock.ticks(timeouts.established),
+        fin: clock.ticks(timeouts.fin),
+        close_wait: clock.ticks(timeouts.close_wait),
+        time_wait: clock.ticks(timeouts.time_wait),
+        close: clock.ticks(timeouts.close),
+        udp: clock.ticks(timeouts.udp),
+    }
+}
 
 /// Sweeps until nobody takes the results any more.
 pub(super) fn run(
@@ -39,11 +46,13 @@ pub(super) fn run(
     results: &mpsc::Sender<Result<Seen, SweepError>>,
 ) {
     let mut pause = PAUSE;
+    // Of connections whose real server nobody knows any more.
+    let unknown = ticks(clock, &model::Timeouts::default());
     // The daemon ends the thread by dropping its end of `wake`.
     while matches!(wake.recv_timeout(pause), Ok(()) | Err(std::sync::mpsc::RecvTimeoutError::Timeout)) {
         let Some(now) = read_clock() else { continue };
         let rules = rules.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let timeouts = |index: u32| rules.get(&index).copied().unwrap_or_else(|| UNKNOWN(clock));
+        let timeouts = |index: u32| rules.get(&index).copied().unwrap_or(unknown);
         let seen = sweep(&mut maps, now, &timeouts)
             .and_then(|seen| write_loads(&mut maps, &seen, rules.keys().copied()).map(|()| seen));
         let took = clock.since(now, read_clock());

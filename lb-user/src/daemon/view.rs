@@ -63,6 +63,7 @@ pub(super) fn status(
                 established: engine.seen.established,
                 closing: engine.seen.closing,
                 half_open: engine.seen.half_open,
+                source_nat: engine.seen.source_nat,
                 capacity,
             },
             outcomes,

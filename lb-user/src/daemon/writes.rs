@@ -79,6 +79,7 @@ impl Daemon {
             ticks_per_second: self.engine.host.ticks_per_second,
             interfaces: start::interfaces(&links, &self.engine.host.interfaces)
                 .map_err(|error| failed(error.as_ref()))?,
+            links: self.engine.host.links.clone(),
         };
         let (old_file, old_host) = (self.engine.file.clone(), std::mem::replace(&mut self.engine.host, host));
         let (instant, wall) = now();

@@ -25,14 +25,18 @@ use super::{
 /// Idle times in ticks of the connections of one virtual server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
+    /// TCP without a proven handshake.
+    pub syn: u32,
     /// TCP, both directions open.
     pub established: u32,
-    /// TCP, one direction closed; while the other still sends, it is not idle.
-    pub half_closed: u32,
-    /// TCP, both directions closed, or reset.
-    pub closing: u32,
-    /// TCP without a proven handshake.
-    pub half_open: u32,
+    /// TCP, closed by the real server; while the client still sends, it is not idle.
+    pub fin: u32,
+    /// TCP, closed by the client; while the real server still sends, it is not idle.
+    pub close_wait: u32,
+    /// TCP, closed by both.
+    pub time_wait: u32,
+    /// TCP that was reset.
+    pub close: u32,
     /// UDP.
     pub udp: u32,
 }
@@ -57,6 +61,8 @@ pub struct Seen {
     pub closing: u64,
     /// TCP connections without a proven handshake.
     pub half_open: u64,
+    /// Of all these, those whose source is translated too.
+    pub source_nat: u64,
     /// Connections forgotten.
     pub expired: u64,
 }
@@ -149,13 +155,16 @@ enum Which {
 }
 
 impl Which {
-    const fn timeout(self, state: TcpState, timeouts: Timeouts) -> u32 {
+    /// The idle time of a connection whose request direction has these flags.
+    const fn timeout(self, state: TcpState, request: u16, timeouts: Timeouts) -> u32 {
         match (self, state) {
             (Self::Tcp, TcpState::Established) => timeouts.established,
-            (Self::Tcp, TcpState::HalfClosed) => timeouts.half_closed,
-            (Self::Tcp, TcpState::TimeWait | TcpState::Close) => timeouts.closing,
+            (Self::Tcp, TcpState::HalfClosed) if request & flags::FIN != 0 => timeouts.close_wait,
+            (Self::Tcp, TcpState::HalfClosed) => timeouts.fin,
+            (Self::Tcp, TcpState::TimeWait) => timeouts.time_wait,
+            (Self::Tcp | Self::HalfOpen, TcpState::Close) => timeouts.close,
             (Self::Udp, _) => timeouts.udp,
-            (Self::HalfOpen, _) => timeouts.half_open,
+            (Self::HalfOpen, _) => timeouts.syn,
         }
     }
 
@@ -208,17 +217,19 @@ where
             let other = reply.unwrap_or(Half { flags: 0, ..half(&request) });
             let state = TcpState::of(request.flags, other.flags);
             let age = self.age(request.last_seen).min(self.age(other.last_seen));
-            if age >= which.timeout(state, (self.timeouts)(request.real_server)) {
+            if age >= which.timeout(state, request.flags, (self.timeouts)(request.real_server)) {
                 self.seen.expired += 1;
                 self.expired.push(key);
                 self.expired.extend(reply.map(|_| reply_key));
             } else {
                 which.count(state, self.seen, request.real_server);
+                self.seen.source_nat += u64::from(request.flags & flags::SOURCE_NAT != 0);
             }
         }
         // Replies without a request: what eviction has left, or a connection that is just being added.
         for (key, half) in waiting {
-            if self.age(half.last_seen) >= which.timeout(TcpState::Close, (self.timeouts)(half.real_server)) {
+            let timeout = which.timeout(TcpState::Close, 0, (self.timeouts)(half.real_server));
+            if self.age(half.last_seen) >= timeout {
                 self.expired.push(key);
             }
         }

@@ -48,7 +48,13 @@ fn scrape() -> Scrape {
             generation: 7,
             data_plane: DataPlane {
                 interfaces: Vec::new(),
-                connections: Connections { established: 12, closing: 5, half_open: 3, capacity: 1_048_576 },
+                connections: Connections {
+                    established: 12,
+                    closing: 5,
+                    half_open: 3,
+                    source_nat: 1,
+                    capacity: 1_048_576,
+                },
                 outcomes: BTreeMap::new(),
             },
             virtual_servers: vec![

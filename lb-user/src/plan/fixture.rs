@@ -29,6 +29,7 @@ impl World {
             hash_key: HashKey([1, 2]),
             ticks_per_second: 250,
             interfaces: [(2, attached), (3, Interface::default())].into(),
+            links: Vec::new(),
         };
         Self { registry: Registry::new(CAPACITY), cache: TableCache::default(), host }
     }
@@ -70,11 +71,7 @@ pub(super) fn virtual_server(name: &str, listen: &[&str]) -> VirtualServer {
         without_state: WithoutState::Adopt,
         drain_timeout: Duration::from_secs(300),
         slow_start: Duration::ZERO,
-        timeouts: Timeouts {
-            established: Duration::from_secs(900),
-            fin: Duration::from_secs(120),
-            udp: Duration::from_secs(300),
-        },
+        timeouts: Timeouts::default(),
         real_servers: Vec::new(),
     }
 }

@@ -45,10 +45,15 @@ impl TableInput {
         } else {
             maglev::size_for(self.backends.len())
         };
-        let maglev = maglev::build(self.key, &self.backends, size);
+        let maglev = maglev::build(self.key, self.deterministic(), size);
         let sequence = match scheduling(self.scheduler) {
-            Some(Scheduling::Sequence) => sequence::build(&self.backends),
-            Some(Scheduling::LeastConnection | Scheduling::SourceHash) | None => Vec::new(),
+            Scheduling::Sequence | Scheduling::TwoChoices => sequence::build(&self.backends),
+            Scheduling::LeastConnection
+            | Scheduling::Hash
+            | Scheduling::ShortestDelay
+            | Scheduling::NeverQueue
+            | Scheduling::Failover
+            | Scheduling::Overflow => Vec::new(),
         };
         let head = SchedulingHead {
             maglev: maglev.len() as u32,
@@ -59,18 +64,34 @@ impl TableInput {
         let head: [u32; 4] = zerocopy::transmute!(head);
         [&head[..], &maglev, &sequence, &pool].concat()
     }
+
+    /// Who gets connections of which no state is known. A failover pool has them where they most likely began: at the
+    /// first of the highest weight.
+    fn deterministic(&self) -> &[Backend] {
+        match scheduling(self.scheduler) {
+            Scheduling::Failover | Scheduling::Overflow => {
+                let best = (0..self.backends.len()).reduce(|best, it| {
+                    if self.backends[it].weight > self.backends[best].weight { it } else { best }
+                });
+                best.map_or(&[], |best| &self.backends[best..=best])
+            }
+            _ => &self.backends,
+        }
+    }
 }
 
-/// How the data plane does what the scheduler says; none when it cannot.
+/// How the data plane does what the scheduler says.
 #[must_use]
-pub const fn scheduling(scheduler: Scheduler) -> Option<Scheduling> {
+pub const fn scheduling(scheduler: Scheduler) -> Scheduling {
     match scheduler {
-        Scheduler::Rr | Scheduler::Wrr => Some(Scheduling::Sequence),
-        Scheduler::Lc | Scheduler::Wlc => Some(Scheduling::LeastConnection),
-        Scheduler::Sh | Scheduler::Mh => Some(Scheduling::SourceHash),
-        Scheduler::Sed | Scheduler::Nq | Scheduler::Dh | Scheduler::Fo | Scheduler::Ovf | Scheduler::Twos => {
-            None
-        }
+        Scheduler::Rr | Scheduler::Wrr => Scheduling::Sequence,
+        Scheduler::Lc | Scheduler::Wlc => Scheduling::LeastConnection,
+        Scheduler::Sh | Scheduler::Dh | Scheduler::Mh => Scheduling::Hash,
+        Scheduler::Sed => Scheduling::ShortestDelay,
+        Scheduler::Nq => Scheduling::NeverQueue,
+        Scheduler::Fo => Scheduling::Failover,
+        Scheduler::Ovf => Scheduling::Overflow,
+        Scheduler::Twos => Scheduling::TwoChoices,
     }
 }
 

@@ -1,19 +1,24 @@
 //! What the maps should hold: the configuration and the state of every pool, as the data plane sees them.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
+use ipnet::IpNet;
 use lb_common::{
     addr::{self, Port, V4, V6},
     hash::HashKey,
     limits::POOL,
     service::{
-        Interface, RealServer, Scheduling, ServiceKey, VipKey, VirtualServer, interface, real_server,
-        virtual_server,
+        Interface, RealServer, ServiceKey, VipKey, VirtualServer, interface, real_server, virtual_server,
     },
 };
 use thiserror::Error;
 
 use super::{
+    links::Links,
     registry::{Registry, RegistryError},
     reverse::ReverseIndex,
     table::{Backend, TableCache, TableInput, scheduling},
@@ -53,6 +58,8 @@ pub struct HostView {
     pub ticks_per_second: u32,
     /// By interface index; only those the program is attached to are wanted.
     pub interfaces: BTreeMap<u32, Interface>,
+    /// This machine's addresses with the lengths of their links' prefixes, in the kernel's order.
+    pub links: Vec<IpNet>,
 }
 
 /// The whole content of the maps that the controller writes.
@@ -98,14 +105,6 @@ impl<A> Default for Family<A> {
 /// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PlanError {
-    /// The data plane cannot do what the scheduler asks.
-    #[error("virtual server {virtual_server}: scheduler {scheduler:?} is not available")]
-    SchedulerNotAvailable {
-        /// Its name.
-        virtual_server: String,
-        /// What it asks for.
-        scheduler: Scheduler,
-    },
     /// The data plane does not know firewall marks.
     #[error("virtual server {virtual_server}: firewall marks are not available")]
     FirewallMarkNotAvailable {
@@ -148,6 +147,7 @@ pub fn plan(
         registry: registry.clone(),
         cache,
         reverse: ReverseIndex::default(),
+        links: Links::new(&host.links, config),
         wanted: Wanted {
             hash_key: host.hash_key,
             ticks_per_second: host.ticks_per_second,
@@ -178,19 +178,19 @@ pub fn unavailable(config: &Config) -> Vec<PlanError> {
     config.virtual_servers.iter().filter_map(|server| available(server).err()).collect()
 }
 
-/// How and on what a virtual server listens, if the data plane can do all that it asks for.
-fn available(server: &model::VirtualServer) -> Result<(Scheduling, &[SocketAddr]), PlanError> {
+/// On what a virtual server listens, if the data plane can do all that it asks for.
+fn available(server: &model::VirtualServer) -> Result<&[SocketAddr], PlanError> {
     let virtual_server = || server.name.clone();
-    let Some(scheduling) = scheduling(server.scheduler) else {
-        let scheduler = server.scheduler;
-        return Err(PlanError::SchedulerNotAvailable { virtual_server: virtual_server(), scheduler });
-    };
+    let real_servers = server.real_servers.iter().filter(|real| real.weight > 0).count();
+    if real_servers > POOL as usize {
+        return Err(PlanError::PoolTooLarge { virtual_server: virtual_server(), real_servers });
+    }
     let Listen::Addresses(listen) = &server.listen else {
         return Err(PlanError::FirewallMarkNotAvailable { virtual_server: virtual_server() });
     };
     match server.persistence {
         Some(_) => Err(PlanError::PersistenceNotAvailable { virtual_server: virtual_server() }),
-        None => Ok((scheduling, listen)),
+        None => Ok(listen),
     }
 }
 
@@ -199,18 +199,19 @@ struct Planner<'a> {
     registry: Registry,
     cache: &'a mut TableCache,
     reverse: ReverseIndex,
+    links: Links<'a>,
     wanted: Wanted,
 }
 
 impl Planner<'_> {
     fn add_virtual_server(&mut self, config: &model::VirtualServer, pool: Pool) -> Result<(), PlanError> {
-        let (scheduling, listen) = available(config)?;
+        let listen = available(config)?;
         let index = self.registry.hold_virtual_server(&config.name, config.on_down)?;
         for &address in listen {
             self.wanted.add_service(config.protocol, address, index);
         }
-        let flags = flags(config);
-        self.wanted.virtual_servers.insert(index, VirtualServer { scheduling: scheduling as u32, flags });
+        let scheduling = scheduling(config.scheduler) as u32;
+        self.wanted.virtual_servers.insert(index, VirtualServer { scheduling, flags: flags(config) });
 
         let members = members(config, pool);
         let mut backends = Vec::with_capacity(members.len());
@@ -218,7 +219,8 @@ impl Planner<'_> {
             let weight = if takes_new { seen_weight(config.scheduler, &member) } else { 0 };
             let real_server = self.registry.hold_real_server(index, member.address)?;
             let flags = if member.alive { 0 } else { farewell(config.on_down) };
-            self.wanted.real_servers.insert(real_server, entry(index, &member, weight, flags));
+            let entry = self.entry(index, &member, weight, flags);
+            self.wanted.real_servers.insert(real_server, entry);
             self.reverse.claim(config.protocol, member.address, listen);
             backends.push(Backend { index: real_server, address: member.address, weight });
         }
@@ -235,11 +237,25 @@ impl Planner<'_> {
         for leaving in self.registry.leaving() {
             let gone =
                 PoolMember { address: leaving.address, weight: 0, alive: false, max_connections: None };
-            let entry = entry(leaving.virtual_server, &gone, 0, farewell(leaving.on_down));
+            let entry = self.entry(leaving.virtual_server, &gone, 0, farewell(leaving.on_down));
             self.wanted.real_servers.insert(leaving.index, entry);
         }
         self.registry.release_virtual_servers();
         self.wanted.names = self.registry.names().map(|(index, name)| (index, name.to_owned())).collect();
+    }
+
+    fn entry(&self, virtual_server: u32, member: &PoolMember, weight: u32, flags: u16) -> RealServer {
+        let link = self.links.of(member.address.ip());
+        RealServer {
+            address: words(member.address.ip()),
+            port: Port::new(member.address.port()),
+            flags: real_server::PRESENT | flags,
+            weight,
+            virtual_server,
+            max_connections: member.max_connections.unwrap_or(0),
+            own: link.map(|link| words(link.addr())).unwrap_or_default(),
+            link: link.map(|link| words(link.netmask())).unwrap_or_default(),
+        }
     }
 
     fn add_reverse(&mut self) {
@@ -276,17 +292,11 @@ fn seen_weight(scheduler: Scheduler, member: &PoolMember) -> u32 {
     }
 }
 
-fn entry(virtual_server: u32, member: &PoolMember, weight: u32, flags: u16) -> RealServer {
-    RealServer {
-        address: match member.address {
-            SocketAddr::V4(v4) => [V4::from(*v4.ip()).to_wire(), 0, 0, 0],
-            SocketAddr::V6(v6) => V6::from(*v6.ip()).to_wire(),
-        },
-        port: Port::new(member.address.port()),
-        flags: real_server::PRESENT | flags,
-        weight,
-        virtual_server,
-        max_connections: member.max_connections.unwrap_or(0),
+/// An address as [`RealServer`] has it.
+fn words(address: IpAddr) -> [u32; 4] {
+    match address {
+        IpAddr::V4(v4) => [V4::from(v4).to_wire(), 0, 0, 0],
+        IpAddr::V6(v6) => V6::from(v6).to_wire(),
     }
 }
 
@@ -300,7 +310,8 @@ const fn farewell(on_down: OnDown) -> u16 {
 
 const fn flags(config: &model::VirtualServer) -> u32 {
     let hash = match config.scheduler {
-        Scheduler::Sh | Scheduler::Dh | Scheduler::Mh => 0,
+        Scheduler::Sh | Scheduler::Mh => 0,
+        Scheduler::Dh => virtual_server::HASH_DESTINATION,
         _ => virtual_server::HASH_PORT,
     };
     hash | match config.without_state {

@@ -178,11 +178,6 @@ fn what_cannot_be_done_is_an_error_and_leaves_the_registry_alone() {
     let one = pool(&["10.0.0.11:80"]);
     for (server, pool, message) in [
         (
-            VirtualServer { scheduler: Scheduler::Fo, ..web() },
-            &one,
-            "virtual server web: scheduler Fo is not available",
-        ),
-        (
             VirtualServer { listen: Listen::Fwmark(7), ..web() },
             &one,
             "virtual server web: firewall marks are not available",
@@ -199,4 +194,43 @@ fn what_cannot_be_done_is_an_error_and_leaves_the_registry_alone() {
 fn only_attached_interfaces_are_wanted() {
     let wanted = World::new().plan(&[]).unwrap();
     assert_eq!(wanted.interfaces.keys().copied().collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn a_failover_pool_has_connections_without_state_where_they_began() {
+    let mut world = World::new();
+    for scheduler in [Scheduler::Fo, Scheduler::Ovf] {
+        let mut pool = pool(&["10.0.0.11:80", "10.0.0.12:80", "10.0.0.13:80"]);
+        for (member, weight) in pool.members.iter_mut().zip([1, 5, 5]) {
+            member.weight = weight;
+        }
+        let server = VirtualServer { scheduler, ..web() };
+        let wanted = world.plan(&[(server, pool)]).unwrap();
+        let table = &wanted.scheduling[&0];
+        let (maglev, rest) = table[4..].split_at(table[0] as usize);
+        assert!(!maglev.is_empty() && maglev.iter().all(|slot| *slot == 1), "{scheduler:?}");
+        assert_eq!(rest, [0, 1, 2], "all are in the pool");
+    }
+}
+
+#[test]
+fn a_real_server_on_a_link_of_this_machine_says_what_else_is_on_it() {
+    let mut world = World::new();
+    world.host.links = ["192.0.2.10/24", "10.0.0.5/8", "10.0.0.1/24", "10.0.0.2/24", "10.0.1.12/24"]
+        .map(|link| link.parse().unwrap())
+        .to_vec();
+    let reals = ["10.0.0.11:80", "10.0.9.11:80", "172.16.0.9:80", "10.0.1.12:80", "192.0.2.20:80"];
+    let wanted = world.plan(&[(web(), pool(&reals))]).unwrap();
+    let links = wanted.real_servers.values().map(|real| {
+        let text = |words: [u32; 4]| std::net::Ipv4Addr::from(words[0].to_ne_bytes()).to_string();
+        (text(real.own), text(real.link))
+    });
+    let expected = [
+        ("10.0.0.1", "255.255.255.0"),
+        ("10.0.0.5", "255.0.0.0"),
+        ("0.0.0.0", "0.0.0.0"),
+        ("0.0.0.0", "0.0.0.0"),
+        ("192.0.2.10", "255.255.255.0"),
+    ];
+    assert_eq!(links.collect::<Vec<_>>(), expected.map(|(own, link)| (own.to_owned(), link.to_owned())));
 }

@@ -44,7 +44,7 @@ fn server(weights: &[u16]) -> VirtualServer {
         without_state: WithoutState::Adopt,
         drain_timeout: minute,
         slow_start: Duration::ZERO,
-        timeouts: Timeouts { established: minute, fin: minute, udp: minute },
+        timeouts: Timeouts::default(),
         real_servers: (1..).zip(weights).map(|(number, weight)| real(number, *weight)).collect(),
     }
 }

@@ -177,7 +177,13 @@ pub(crate) fn status() -> Status {
                 Interface { name: "eth0".to_owned(), mode: "native".to_owned() },
                 Interface { name: "eth1".to_owned(), mode: "generic".to_owned() },
             ],
-            connections: Connections { established: 12, closing: 5, half_open: 3, capacity: 1_048_576 },
+            connections: Connections {
+                established: 12,
+                closing: 5,
+                half_open: 3,
+                source_nat: 1,
+                capacity: 1_048_576,
+            },
             outcomes: BTreeMap::from([("forwarded".to_owned(), 1780), ("malformed".to_owned(), 2)]),
         },
         virtual_servers: vec![VirtualServer {

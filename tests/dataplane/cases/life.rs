@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use lb_common::{
     addr::{Port, Protocol, V4},
+    connection::flags,
     outcome::Outcome,
     service::{ServiceKey, real_server},
     tcp::header::{ACK, FIN, RST, SYN},
@@ -31,7 +32,9 @@ cases![
     a_connection_whose_real_server_is_gone_starts_anew,
     a_half_closed_connection_goes_on,
     a_full_table_disturbs_nobody,
+    while_there_is_no_room_a_connection_needs_no_entry,
     room_for_one_direction_is_no_room,
+    half_of_a_udp_connection_is_mended,
     an_unknown_neighbour_is_left_to_the_kernel_until_it_is_known,
     a_real_server_without_a_route_is_left_to_the_kernel,
     a_client_whose_neighbour_is_unknown_is_answered_the_way_it_came,
@@ -214,6 +217,65 @@ fn a_full_table_disturbs_nobody(lab: &mut Lab<'_>) {
     lab.change(|memory| memory.v4.tcp.clear());
     assert_eq!(lab.reaches(&ack, Outcome::Forwarded), server);
     assert_eq!(lab.memory.v4.tcp.len(), 2, "it is promoted once there is room");
+}
+
+fn while_there_is_no_room_a_connection_needs_no_entry(lab: &mut Lab<'_>) {
+    let client = |number: usize| at(&format!("198.51.100.7:{}", 10_000 + number));
+    for number in 0..CONNECTIONS {
+        lab.establishes(client(number), WEB);
+    }
+    let first = client(CONNECTIONS);
+    let server = lab.reaches(&tcp(first, at(WEB), SYN), Outcome::NewConnection);
+    lab.answers(&tcp(server, first, SYN | ACK).numbered(5000, 1001), WEB);
+    lab.reaches(&tcp(first, at(WEB), ACK).numbered(1001, 5001), Outcome::TableFull);
+    // One that only adopts, and one that does not otherwise.
+    for vip in [WEB, WEB_AGAIN] {
+        for number in CONNECTIONS + 1..CONNECTIONS + 20 {
+            let late = client(number);
+            let server = lab.reaches(&tcp(late, at(vip), SYN), Outcome::TableFull);
+            for _ in 0..3 {
+                lab.change(|memory| memory.v4.half_open.clear());
+                assert_eq!(lab.reaches(&tcp(late, at(vip), ACK), Outcome::TableFull), server);
+            }
+            lab.change(|memory| memory.v4.half_open.clear());
+        }
+    }
+    assert_eq!(lab.memory.v4.tcp.len(), 2 * CONNECTIONS);
+}
+
+fn half_of_a_udp_connection_is_mended(lab: &mut Lab<'_>) {
+    for reply_lost in [true, false] {
+        let query = udp(at(CLIENT), at(DNS)).with(b"query");
+        let server = lab.reaches(&query, Outcome::NewConnection);
+        let answer = reply(server, &query).with(b"answer");
+        lab.change_and_renew(|memory| {
+            memory.v4.udp.retain(|_, entry| (entry.flags & flags::REPLY == 0) == reply_lost);
+        });
+        assert_eq!(lab.entries(), [0, 0, 1]);
+        if reply_lost {
+            assert_eq!(lab.reaches(&query, Outcome::Forwarded), server);
+        } else {
+            lab.answers(&answer, DNS);
+        }
+        assert_eq!(lab.entries(), [0, 0, 2]);
+        lab.answers(&answer, DNS);
+        assert_eq!(lab.reaches(&query, Outcome::Forwarded), server);
+        lab.change(|memory| memory.v4.udp.clear());
+    }
+}
+
+#[test]
+fn a_udp_connection_in_use_is_mended_within_a_second() {
+    let mut lab = Lab::on_host();
+    let query = udp(at(CLIENT), at(DNS)).with(b"query");
+    let server = lab.reaches(&query, Outcome::NewConnection);
+    lab.memory.v4.udp.retain(|_, entry| entry.flags & flags::REPLY == 0);
+    lab.reaches(&query, Outcome::Forwarded);
+    assert_eq!(lab.entries(), [0, 0, 1], "on the short way nobody looks");
+    lab.memory.now += lab.memory.settings.unwrap().ticks_per_second;
+    assert_eq!(lab.reaches(&query, Outcome::Forwarded), server);
+    assert_eq!(lab.entries(), [0, 0, 2]);
+    lab.answers(&reply(server, &query), DNS);
 }
 
 fn room_for_one_direction_is_no_room(lab: &mut Lab<'_>) {

@@ -64,11 +64,12 @@ fn data_plane(data_plane: &DataPlane) -> String {
         .collect();
     let connections = data_plane.connections;
     format!(
-        "interfaces   {}\nconnections  {} established, {} closing, {} half open, room for {}\npackets      {}\n",
+        "interfaces   {}\nconnections  {} established, {} closing, {} half open, {} with source NAT, room for {}\npackets      {}\n",
         interfaces.join(", "),
         connections.established,
         connections.closing,
         connections.half_open,
+        connections.source_nat,
         connections.capacity,
         outcomes.join(", "),
     )

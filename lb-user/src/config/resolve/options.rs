@@ -76,11 +76,7 @@ impl Options {
             without_state: WithoutState::Adopt,
             drain_timeout: Duration::from_secs(5 * MINUTE),
             slow_start: Duration::ZERO,
-            timeouts: Timeouts {
-                established: Duration::from_secs(15 * MINUTE),
-                fin: Duration::from_secs(2 * MINUTE),
-                udp: Duration::from_secs(5 * MINUTE),
-            },
+            timeouts: Timeouts::default(),
             check: CheckOptions::built_in(),
         }
     }
@@ -137,8 +133,12 @@ impl Options {
 
 fn read_timeouts(section: &mut Section<'_>, base: Timeouts) -> Timeouts {
     Timeouts {
+        syn: section.value_or("syn", base.syn, duration),
         established: section.value_or("established", base.established, duration),
         fin: section.value_or("fin", base.fin, duration),
+        close_wait: section.value_or("close_wait", base.close_wait, duration),
+        time_wait: section.value_or("time_wait", base.time_wait, duration),
+        close: section.value_or("close", base.close, duration),
         udp: section.value_or("udp", base.udp, duration),
     }
 }
