@@ -14,11 +14,13 @@ pub mod desk;
 pub mod forward;
 pub mod headers;
 pub mod ip;
+pub mod mark;
 #[cfg(not(target_arch = "bpf"))]
 pub mod memory;
 mod open;
 pub mod packet;
 pub mod parse;
+mod persistence;
 mod reset;
 mod review;
 pub mod rewrite;

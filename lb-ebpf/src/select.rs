@@ -34,12 +34,14 @@ pub struct Selection {
     pub index: u32,
     /// [`VirtualServer::scheduling`].
     pub scheduling: u32,
-    /// The client's address.
+    /// The client's address, as far as it counts.
     pub source: (u64, u64),
     /// The client's port, where it counts.
     pub port: u16,
     /// Who chooses.
     pub choice: Choice,
+    /// A client's connections stay together: its template goes before the choice.
+    pub persistent: bool,
     /// 0 for the choice that is meant; more when that one cannot take the connection.
     pub attempt: u32,
 }
@@ -54,7 +56,17 @@ impl Selection {
         choice: Choice,
     ) -> Self {
         let port = if server.flags & virtual_server::HASH_PORT != 0 { key.source_port.number() } else { 0 };
-        Self { index, scheduling: server.scheduling, source: key.source.words(), port, choice, attempt: 0 }
+        let persistent = server.client_prefix != 0;
+        let client = if persistent { key.source.masked(server.client_prefix) } else { key.source };
+        Self {
+            index,
+            scheduling: server.scheduling,
+            source: client.words(),
+            port,
+            choice,
+            persistent,
+            attempt: 0,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod diff;
 mod indices;
 mod maglev;
+mod marks;
 pub mod registry;
 mod reverse;
 mod sequence;
@@ -10,6 +11,7 @@ pub mod table;
 pub mod wanted;
 
 pub use diff::{Change, Write, diff, needs_new_generation};
+pub use marks::Marks;
 pub use registry::{Capacity, Registry, RegistryError};
 pub use table::TableCache;
 pub use wanted::{Family, HostView, PlanError, Pool, PoolMember, Wanted, plan, unavailable};

@@ -122,6 +122,7 @@ fn bring_up(
         hash_key: hash_key(&config)?,
         ticks_per_second: clock.ticks_per_second,
         interfaces: interfaces(links, &before)?,
+        names: names(links),
     };
     let rules = sweeper::Rules::new(Mutex::new(HashMap::new()));
     let mut engine = Engine::new(config, overrides, maps, host, clock, Arc::clone(&rules))?;
@@ -185,6 +186,11 @@ pub(super) fn interfaces(
         found.insert(link.index, description);
     }
     Ok(found)
+}
+
+/// Interface indices by name.
+pub(super) fn names(links: &[Link]) -> BTreeMap<String, u32> {
+    links.iter().map(|link| (link.name.clone(), link.index)).collect()
 }
 
 /// Attaches to all links; when one fails, those that were not attached before are detached again.

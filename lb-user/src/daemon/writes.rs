@@ -79,6 +79,7 @@ impl Daemon {
             ticks_per_second: self.engine.host.ticks_per_second,
             interfaces: start::interfaces(&links, &self.engine.host.interfaces)
                 .map_err(|error| failed(error.as_ref()))?,
+            names: start::names(&links),
         };
         let (old_file, old_host) = (self.engine.file.clone(), std::mem::replace(&mut self.engine.host, host));
         let (instant, wall) = now();
@@ -150,6 +151,7 @@ impl Daemon {
             return Ok(());
         }
         self.engine.host.interfaces = interfaces;
+        self.engine.host.names = start::names(&links);
         self.apply();
         self.attach(&links)?;
         start::modes(&mut self.attached).await
