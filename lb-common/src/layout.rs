@@ -51,4 +51,12 @@ pub mod map {
     pub const REVERSE_V4: &str = "REVERSE_V4";
     /// `ServiceKey<V6>` of a real server -> what its replies come from.
     pub const REVERSE_V6: &str = "REVERSE_V6";
+    /// Destination prefix -> `MarkRules<V4>`.
+    pub const MARKS_V4: &str = "MARKS_V4";
+    /// Destination prefix -> `MarkRules<V6>`.
+    pub const MARKS_V6: &str = "MARKS_V6";
+    /// `TemplateKey<V4>` -> `Template`.
+    pub const TEMPLATES_V4: &str = "TEMPLATES_V4";
+    /// `TemplateKey<V6>` -> `Template`.
+    pub const TEMPLATES_V6: &str = "TEMPLATES_V6";
 }

@@ -23,6 +23,11 @@ pub const ATTEMPTS: u32 = 4;
 
 /// Fragmented packets of one family whose ports are remembered at once.
 pub const FRAGMENTS: u32 = 16_384;
+/// Rules of firewall marks that one destination can have, those of wider prefixes that include it among them.
+pub const MARK_RULES: u32 = 64;
+
+/// Destinations of firewall marks per address family. Their memory is taken when they are used.
+pub const MARK_PREFIXES: u32 = 4096;
 
 /// Counters of one interface in the outcome table; outcomes are fewer.
 pub const OUTCOME_ROW: u32 = 64;

@@ -6,7 +6,9 @@ use crate::{
     addr::{V4, V6},
     connection::{Connection, ConnectionKey, HalfOpen},
     counter::Counter,
+    mark::MarkRules,
     service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer},
+    template::{Template, TemplateKey},
 };
 
 macro_rules! pod {
@@ -29,10 +31,15 @@ pod!(
     Counter,
     Interface,
     Load,
+    MarkRules<V4>,
+    MarkRules<V6>,
     RealServer,
     ServiceKey<V4>,
     ServiceKey<V6>,
     Settings,
+    Template,
+    TemplateKey<V4>,
+    TemplateKey<V6>,
     VipKey<V4>,
     VipKey<V6>,
     VirtualServer,

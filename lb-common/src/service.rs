@@ -32,6 +32,8 @@ pub struct VirtualServer {
     pub scheduling: u32,
     /// [`virtual_server`] bits.
     pub flags: u32,
+    /// Bits of a client's address that persistence looks at; 0 without persistence.
+    pub client_prefix: u32,
 }
 
 /// Bits of [`VirtualServer::flags`].
@@ -184,8 +186,14 @@ pub struct Settings {
     pub ticks_per_second: u32,
     /// [`crate::layout::VERSION`] of whoever made the maps; 0 before they are written first.
     pub version: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// [`settings`] bits.
+    pub flags: u32,
 }
 
 const _: () = assert!(size_of::<Settings>() == 16 + 4 + 4 + 4 + 4);
+
+/// Bits of [`Settings::flags`].
+pub mod settings {
+    /// Some destination of a firewall mark is more than one address: packets that are for no VIP may carry a mark, too.
+    pub const WIDE_MARKS: u32 = 1;
+}

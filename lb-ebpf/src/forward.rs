@@ -21,7 +21,7 @@ use crate::{
     headers::{Ethernet, ether_type, protocol},
     icmp::Icmp,
     ip::{Ip, Network},
-    open,
+    mark, open,
     packet::Packet,
     parse::{Arrival, Unreadable, datagram},
     quote, review,
@@ -277,8 +277,12 @@ fn decide<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     if let Some(outcome) = unproven::unproven(packet, tables, desk) {
         return outcome;
     }
-    if tables.is_vip(desk.arrival.datagram.key.destination) {
-        return open::for_vip(packet, tables, desk);
+    let vip = tables.is_vip(desk.arrival.datagram.key.destination);
+    if vip || mark::are_wide(tables) {
+        let outcome = open::for_service(packet, tables, desk, vip);
+        if vip || outcome != Outcome::NoService {
+            return outcome;
+        }
     }
     stateless::reply(tables, desk)
 }

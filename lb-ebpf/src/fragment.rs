@@ -4,6 +4,7 @@ use lb_common::{
     addr::{Address, Port, Protocol, V4, V6},
     connection::flags,
     counter::Row,
+    mark::NOBODY,
     outcome::Outcome,
     service::ServiceKey,
     tcp::header::ACK,
@@ -15,7 +16,7 @@ use crate::{
     forward::ours_or,
     headers::{Fragment, Ipv4, protocol},
     ip::{Ip, Network, look_behind_extensions},
-    open,
+    mark, open,
     packet::Packet,
     parse::{Unreadable, datagram},
     rewrite::{self, Exit},
@@ -225,11 +226,15 @@ fn later<A: Fragmented + RealAddress, P: Packet, T: Tables<A>>(
         if connection::renew(tables, &desk.arrival, &mut desk.entry) != Standing::Alive {
             return ours_or(tables, network, Outcome::FragmentUnknown, Outcome::Fragment);
         }
-    } else if tables.is_vip(network.destination) {
-        // What the kernel got the first one of, it gets whole.
-        let ours = open::service(tables, &desk.arrival).is_some();
-        return if ours { Outcome::FragmentUnknown } else { Outcome::NoService }.into();
     } else {
+        let vip = tables.is_vip(network.destination);
+        if (vip || mark::are_wide(tables)) && open::service(tables, &desk.arrival, vip) != NOBODY {
+            return Outcome::FragmentUnknown.into();
+        }
+        // What the kernel got the first one of, it gets whole.
+        if vip {
+            return Outcome::NoService.into();
+        }
         sent = stateless::reply(tables, desk);
         if sent != Outcome::StatelessReply {
             return sent.into();

@@ -19,11 +19,13 @@ pub mod headers;
 pub mod icmp;
 pub mod ip;
 pub mod limit;
+pub mod mark;
 #[cfg(not(target_arch = "bpf"))]
 pub mod memory;
 mod open;
 pub mod packet;
 pub mod parse;
+mod persistence;
 mod pressure;
 mod quote;
 mod reset;

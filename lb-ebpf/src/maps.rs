@@ -6,7 +6,7 @@
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_NOEXIST},
-    btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
     helpers::generated::{bpf_get_prandom_u32, bpf_jiffies64},
     macros::btf_map,
     programs::XdpContext,
@@ -15,13 +15,18 @@ use lb_common::{
     addr::{Protocol, V4, V6},
     connection::{Connection, ConnectionKey, HalfOpen, NextHop},
     counter::{Counter, Row},
-    limits::{ATTACHED_INTERFACES, FRAGMENTS, INTERFACES as INTERFACE_LIMIT, NAME, OUTCOME_ROW},
+    limits::{
+        ATTACHED_INTERFACES, FRAGMENTS, INTERFACES as INTERFACE_LIMIT, MARK_PREFIXES, NAME, OUTCOME_ROW,
+    },
+    mark::MarkRules,
     service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer, interface},
+    template::{Template, TemplateKey},
 };
 use lb_ebpf::{
     desk::Workspace,
     fragment::{FragmentKey, Ports},
     limit::Bucket,
+    mark::Question,
     select::Selection,
     tables::{Common, Refused, Route, Tables},
     verdict::Verdict,
@@ -97,6 +102,13 @@ static FRAGMENTS_V4: LruHashMap<FragmentKey<V4>, Ports, { FRAGMENTS as usize }> 
 static FRAGMENTS_V6: LruHashMap<FragmentKey<V6>, Ports, { FRAGMENTS as usize }> = LruHashMap::new();
 #[btf_map]
 static ANSWERS: PerCpuArray<Bucket, 1> = PerCpuArray::new();
+static MARKS_V4: LpmTrie<V4, MarkRules<V4>, { MARK_PREFIXES as usize }> = LpmTrie::new();
+#[btf_map]
+static MARKS_V6: LpmTrie<V6, MarkRules<V6>, { MARK_PREFIXES as usize }> = LpmTrie::new();
+#[btf_map]
+static TEMPLATES_V4: LruHashMap<TemplateKey<V4>, Template, SIZED> = LruHashMap::new();
+#[btf_map]
+static TEMPLATES_V6: LruHashMap<TemplateKey<V6>, Template, SIZED> = LruHashMap::new();
 #[btf_map]
 static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
@@ -236,7 +248,19 @@ const fn refused(error: i32) -> Refused {
 }
 
 macro_rules! tables {
-    ($family:ty, $tcp:ident, $half_open:ident, $udp:ident, $vips:ident, $services:ident, $reverse:ident, $fragments:ident) => {
+    (
+        $family:ty,
+        $tcp:ident,
+        $half_open:ident,
+        $udp:ident,
+        $vips:ident,
+        $services:ident,
+        $reverse:ident,
+        $fragments:ident,
+        $marks:ident,
+        $marked:path,
+        $templates:ident
+    ) => {
         impl Tables<$family> for Maps<'_> {
             #[inline(always)]
             fn is_vip(&self, address: $family) -> bool {
@@ -247,6 +271,37 @@ macro_rules! tables {
             fn service(&self, key: &ServiceKey<$family>) -> Option<u32> {
                 // SAFETY: see the head of this file.
                 unsafe { $services.get(key).copied() }
+            }
+
+            #[inline(always)]
+            fn mark_rules(&self, destination: $family) -> Option<&MarkRules<$family>> {
+                $marks.get(&Key::new(8 * size_of::<$family>() as u32, destination))
+            }
+
+            #[inline(always)]
+            fn marked(&self, question: &Question<$family>) -> u32 {
+                $marked(question)
+            }
+
+            #[inline(always)]
+            fn template(&mut self, key: &TemplateKey<$family>) -> Option<&mut Template> {
+                // SAFETY: see the head of this file.
+                $templates.get_ptr_mut(key).map(|template| unsafe { &mut *template })
+            }
+
+            #[inline(always)]
+            fn insert_template(
+                &mut self,
+                key: &TemplateKey<$family>,
+                template: &Template,
+            ) -> Result<(), Refused> {
+                $templates.insert(key, template, u64::from(BPF_NOEXIST)).map_err(refused)
+            }
+
+            #[inline(always)]
+            fn remove_template(&mut self, key: &TemplateKey<$family>) {
+                // Not there is as good as removed.
+                let _ = $templates.remove(key);
             }
 
             #[inline(always)]
@@ -342,5 +397,29 @@ macro_rules! tables {
     };
 }
 
-tables!(V4, TCP_V4, HALF_OPEN_V4, UDP_V4, VIPS_V4, SERVICES_V4, REVERSE_V4, FRAGMENTS_V4);
-tables!(V6, TCP_V6, HALF_OPEN_V6, UDP_V6, VIPS_V6, SERVICES_V6, REVERSE_V6, FRAGMENTS_V6);
+tables!(
+    V4,
+    TCP_V4,
+    HALF_OPEN_V4,
+    UDP_V4,
+    VIPS_V4,
+    SERVICES_V4,
+    REVERSE_V4,
+    FRAGMENTS_V4,
+    MARKS_V4,
+    program::marked_apart_v4,
+    TEMPLATES_V4
+);
+tables!(
+    V6,
+    TCP_V6,
+    HALF_OPEN_V6,
+    UDP_V6,
+    VIPS_V6,
+    SERVICES_V6,
+    REVERSE_V6,
+    FRAGMENTS_V6,
+    MARKS_V6,
+    program::marked_apart_v6,
+    TEMPLATES_V6
+);

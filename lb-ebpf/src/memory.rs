@@ -11,13 +11,16 @@ use lb_common::{
     connection::{Connection, ConnectionKey, HalfOpen, NextHop},
     counter::{Counter, Row},
     hash::{HashKey, siphash},
+    mark::{MarkPrefix, MarkRules},
     service::{Interface, Load, RealServer, ServiceKey, Settings, VirtualServer},
+    template::{Template, TemplateKey},
 };
 
 use crate::{
     checksum::fold,
     fragment::{FragmentKey, Ports},
     limit::Bucket,
+    mark::{self, Question},
     packet::{Header, Packet, REACH},
     select::{self, Selection},
     tables::{Common, Refused, Route, Tables},
@@ -91,6 +94,10 @@ pub struct Family<A> {
     pub services: HashMap<ServiceKey<A>, u32>,
     /// The reverse index.
     pub reverse: HashMap<ServiceKey<A>, ServiceKey<A>>,
+    /// The classifier of firewall marks.
+    pub marks: BTreeMap<MarkPrefix<A>, MarkRules<A>>,
+    /// Templates of persistence.
+    pub templates: HashMap<TemplateKey<A>, Template>,
     /// Established TCP connections.
     pub tcp: HashMap<ConnectionKey<A>, Connection<A>>,
     /// UDP connections.
@@ -111,6 +118,8 @@ impl<A> Default for Family<A> {
             vips: Vec::new(),
             services: HashMap::new(),
             reverse: HashMap::new(),
+            marks: BTreeMap::new(),
+            templates: HashMap::new(),
             tcp: HashMap::new(),
             udp: HashMap::new(),
             half_open: HashMap::new(),
@@ -215,7 +224,7 @@ impl Common for Memory {
 }
 
 /// The part of [`Memory`] that is of one family.
-pub trait OfFamily: Address + Hash {
+pub trait OfFamily: Address + Hash + Ord + 'static {
     /// Its tables.
     fn of(memory: &Memory) -> &Family<Self>;
     /// Its tables, to be changed.
@@ -260,6 +269,35 @@ impl<A: OfFamily> Tables<A> for Memory {
 
     fn reverse(&self, real_server: &ServiceKey<A>) -> Option<ServiceKey<A>> {
         A::of(self).reverse.get(real_server).copied()
+    }
+
+    fn mark_rules(&self, destination: A) -> Option<&MarkRules<A>> {
+        // Narrow prefixes come first.
+        let mut prefixes = A::of(self).marks.iter();
+        prefixes
+            .find(|(prefix, _)| destination.masked(prefix.length) == prefix.address)
+            .map(|(_, rules)| rules)
+    }
+
+    fn marked(&self, question: &Question<A>) -> u32 {
+        mark::classify(self, question)
+    }
+
+    fn template(&mut self, key: &TemplateKey<A>) -> Option<&mut Template> {
+        A::of_mut(self).templates.get_mut(key)
+    }
+
+    fn insert_template(&mut self, key: &TemplateKey<A>, template: &Template) -> Result<(), Refused> {
+        let table = &mut A::of_mut(self).templates;
+        if table.contains_key(key) {
+            return Err(Refused::Exists);
+        }
+        table.insert(*key, *template);
+        Ok(())
+    }
+
+    fn remove_template(&mut self, key: &TemplateKey<A>) {
+        A::of_mut(self).templates.remove(key);
     }
 
     fn connection(&mut self, protocol: Protocol, key: &ConnectionKey<A>) -> Option<&mut Connection<A>> {

@@ -1,10 +1,11 @@
-//! A packet for a VIP without a connection: opens one, or ends here.
+//! A packet for a virtual server without a connection: opens one, or ends here.
 
 use lb_common::{
     addr::{Port, Protocol},
     connection::{NextHop, flags},
     counter::Row,
     limits::ATTEMPTS,
+    mark::NOBODY,
     outcome::Outcome,
     service::{ServiceKey, virtual_server},
     tcp::{
@@ -19,23 +20,28 @@ use crate::{
     hairpin,
     headers::Ethernet,
     ip::Ip,
+    mark::Question,
     packet::Packet,
     parse::{Arrival, Datagram},
-    pressure,
+    persistence, pressure,
     select::{self, Choice, Selection},
     tables::{Refused, Route, Tables},
 };
 
 /// Finds the virtual server and opens a connection to one of its real servers.
 #[inline(never)]
-pub(crate) fn for_vip<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
+pub(crate) fn for_service<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     packet: &P,
     tables: &mut T,
     desk: &mut Desk<A>,
+    vip: bool,
 ) -> Outcome {
     let datagram = &desk.arrival.datagram;
     let key = &datagram.key;
-    let Some(index) = service(tables, &desk.arrival) else { return Outcome::NoService };
+    let index = service(tables, &desk.arrival, vip);
+    if index == NOBODY {
+        return Outcome::NoService;
+    }
     let Some(server) = tables.virtual_server(index).copied() else { return Outcome::NoRealServer };
     if key.source == key.destination {
         return Outcome::Land;
@@ -87,9 +93,13 @@ fn begins<A: Ip>(datagram: &Datagram<A>) -> bool {
     datagram.protocol == Protocol::Udp || datagram.flags & (SYN | ACK) == SYN
 }
 
-/// The virtual server on exactly this port, else on any port.
+/// The virtual server on exactly this port of a VIP, else on any port, else that of the packet's mark; [`NOBODY`] without.
 #[inline(always)]
-pub(crate) fn service<A: Ip, T: Tables<A>>(tables: &T, arrival: &Arrival<A>) -> Option<u32> {
+pub(crate) fn service<A: Ip, T: Tables<A>>(tables: &T, arrival: &Arrival<A>, vip: bool) -> u32 {
+    let question = Question::about(arrival);
+    if !vip {
+        return tables.marked(&question);
+    }
     let key = &arrival.datagram.key;
     let mut service = ServiceKey {
         address: key.destination,
@@ -97,10 +107,10 @@ pub(crate) fn service<A: Ip, T: Tables<A>>(tables: &T, arrival: &Arrival<A>) -> 
         protocol: arrival.datagram.protocol as u16,
     };
     if let Some(index) = tables.service(&service) {
-        return Some(index);
+        return index;
     }
     service.port = Port::ANY;
-    tables.service(&service)
+    tables.service(&service).unwrap_or_else(|| tables.marked(&question))
 }
 
 /// Why no connection was opened.
@@ -127,9 +137,14 @@ fn open<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     mut selection: Selection,
 ) -> Result<(), Refusal> {
     let mut refusal = Refusal::NoRealServer;
+    let bound = if selection.client_prefix != 0 {
+        persistence::bind(tables, &mut selection, &desk.arrival)
+    } else {
+        select::NONE
+    };
     for attempt in 0..ATTEMPTS {
         selection.attempt = attempt;
-        let chosen = tables.choose(&selection);
+        let chosen = if attempt == 0 && bound != select::NONE { bound } else { tables.choose(&selection) };
         if chosen == select::NONE {
             break;
         }

@@ -12,13 +12,16 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::error;
 use lb_common::{
+    addr::{Address, Port, V4, V6},
     limits::OUTCOME_ROW,
     outcome::{Disposition, Outcome},
 };
 use lb_ebpf::{
     forward::{Step, Way, follow, known, walk},
+    mark::{self, Question},
     packet::Packet,
     select::{self, Choice, Selection},
+    tables::Tables,
     verdict::Verdict,
 };
 
@@ -103,6 +106,7 @@ pub extern "C" fn xlb_choose(rule: u64, high: u64, low: u64, tried: u64, first_t
         scheduling: rule as u8 as u32,
         address: (high, low),
         port: (rule >> 16) as u16,
+        client_prefix: 0,
         choice: if rule >> 8 & 1 == 0 { Choice::Scheduled } else { Choice::Deterministic },
         attempt: (rule >> 9 & 0x7f) as u32,
         tried: [tried as u32, (tried >> 32) as u32, first_tried as u32],
@@ -121,6 +125,63 @@ pub fn choose_apart(selection: &Selection) -> u32 {
     let [last, middle, first] = selection.tried;
     let tried = u64::from(middle) << 32 | u64::from(last);
     xlb_choose(rule, selection.address.0, selection.address.1, tried, u64::from(first))
+}
+
+/// [`mark::classify`] for IPv4, with its question in the arguments a global function can have.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn xlb_marked_v4(destination: u64, source: u64, about: u64) -> u32 {
+    classify::<V4>((destination, 0), (source, 0), about)
+}
+
+/// [`mark::classify`] for IPv6, with its question in the arguments a global function can have.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn xlb_marked_v6(
+    destination_high: u64,
+    destination_low: u64,
+    source_high: u64,
+    source_low: u64,
+    about: u64,
+) -> u32 {
+    classify::<V6>((destination_high, destination_low), (source_high, source_low), about)
+}
+
+#[inline(always)]
+fn classify<A: Address>(destination: (u64, u64), source: (u64, u64), about: u64) -> u32
+where
+    for<'a> Maps<'a>: Tables<A>,
+{
+    // As in `xlb_choose`.
+    let context = XdpContext::new(core::ptr::null_mut());
+    let question = Question {
+        destination: A::from_words(destination),
+        source: A::from_words(source),
+        port: Port::from_wire(about as u16),
+        protocol: (about >> 16) as u16,
+        interface: (about >> 32) as u32,
+    };
+    mark::classify(&Maps::new(&context), &question)
+}
+
+#[inline(always)]
+fn about<A>(question: &Question<A>) -> u64 {
+    u64::from(question.interface) << 32
+        | u64::from(question.protocol) << 16
+        | u64::from(question.port.to_wire())
+}
+
+/// Calls [`xlb_marked_v4`].
+#[inline(always)]
+pub fn marked_apart_v4(question: &Question<V4>) -> u32 {
+    xlb_marked_v4(question.destination.words().0, question.source.words().0, about(question))
+}
+
+/// Calls [`xlb_marked_v6`].
+#[inline(always)]
+pub fn marked_apart_v6(question: &Question<V6>) -> u32 {
+    let (destination, source) = (question.destination.words(), question.source.words());
+    xlb_marked_v6(destination.0, destination.1, source.0, source.1, about(question))
 }
 
 /// Answers the clock of the connection tables, so that the controller reads the same one through a test run.

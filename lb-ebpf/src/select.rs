@@ -40,12 +40,14 @@ pub struct Selection {
     pub index: u32,
     /// [`VirtualServer::scheduling`].
     pub scheduling: u32,
-    /// The address that is hashed.
+    /// The address that is hashed, as far as it counts.
     pub address: (u64, u64),
     /// The client's port, where it counts.
     pub port: u16,
     /// Who chooses.
     pub choice: Choice,
+    /// Bits of the client's address whose connections stay together: their template goes before the choice. 0 without.
+    pub client_prefix: u32,
     /// 0 for the choice that is meant; more when that one cannot take the connection.
     pub attempt: u32,
     /// What the attempts before have chosen, the last one first; [`NONE`] where there was none.
@@ -62,9 +64,23 @@ impl Selection {
         choice: Choice,
     ) -> Self {
         let port = if server.flags & virtual_server::HASH_PORT != 0 { key.source_port.number() } else { 0 };
-        let by_destination = server.flags & virtual_server::HASH_DESTINATION != 0;
-        let address = if by_destination { key.destination } else { key.source }.words();
-        Self { index, scheduling: server.scheduling, address, port, choice, attempt: 0, tried: [NONE; 3] }
+        let address = if server.flags & virtual_server::HASH_DESTINATION != 0 {
+            key.destination
+        } else if server.client_prefix != 0 {
+            key.source.masked(server.client_prefix)
+        } else {
+            key.source
+        };
+        Self {
+            index,
+            scheduling: server.scheduling,
+            address: address.words(),
+            port,
+            choice,
+            client_prefix: server.client_prefix,
+            attempt: 0,
+            tried: [NONE; 3],
+        }
     }
 }
 

@@ -4,11 +4,14 @@ use lb_common::{
     addr::{Address, Protocol},
     connection::{Connection, ConnectionKey, HalfOpen, NextHop},
     counter::Row,
+    mark::MarkRules,
     service::{Interface, Load, RealServer, ServiceKey, Settings, VirtualServer},
+    template::{Template, TemplateKey},
 };
 
 use crate::{
     fragment::{FragmentKey, Ports},
+    mark::Question,
     select::Selection,
 };
 
@@ -81,6 +84,21 @@ pub trait Tables<A: Address>: Common {
 
     /// Index of the virtual server that listens on exactly this.
     fn service(&self, key: &ServiceKey<A>) -> Option<u32>;
+
+    /// The rules of firewall marks of the narrowest prefix with this address in it.
+    fn mark_rules(&self, destination: A) -> Option<&MarkRules<A>>;
+
+    /// [`crate::mark::classify`]; the kernel's tables do it in a function that is verified by itself.
+    fn marked(&self, question: &Question<A>) -> u32;
+
+    /// The template of a client of a persistent virtual server.
+    fn template(&mut self, key: &TemplateKey<A>) -> Option<&mut Template>;
+
+    /// Adds a template, unless the key is there already. Evicts the least recently used.
+    fn insert_template(&mut self, key: &TemplateKey<A>, template: &Template) -> Result<(), Refused>;
+
+    /// Removes a template.
+    fn remove_template(&mut self, key: &TemplateKey<A>);
 
     /// What the replies of this real server come from, where that is unambiguous.
     fn reverse(&self, real_server: &ServiceKey<A>) -> Option<ServiceKey<A>>;

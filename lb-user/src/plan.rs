@@ -4,6 +4,7 @@ pub mod diff;
 mod indices;
 mod links;
 mod maglev;
+mod marks;
 pub mod registry;
 mod reverse;
 mod sequence;
@@ -11,6 +12,7 @@ pub mod table;
 pub mod wanted;
 
 pub use diff::{Change, Write, diff, needs_new_generation};
+pub use marks::Marks;
 pub use registry::{Capacity, Registry, RegistryError};
 pub use table::TableCache;
 pub use wanted::{Family, HostView, PlanError, Pool, PoolMember, Wanted, plan, unavailable};

@@ -71,6 +71,7 @@ fn selection(scheduling: Scheduling) -> Selection {
         address: (7, 0),
         port: 40_000,
         choice: Choice::Scheduled,
+        client_prefix: 0,
         attempt: 0,
         tried: [NONE; 3],
     }
@@ -256,8 +257,11 @@ fn destination_hashing_sends_a_destination_to_one_real_server_whoever_asks() {
     use lb_common::addr::{Port, V4};
 
     let mut memory = tables(&[IDLE; 5]);
-    let server =
-        VirtualServer { scheduling: Scheduling::Hash as u32, flags: virtual_server::HASH_DESTINATION };
+    let server = VirtualServer {
+        scheduling: Scheduling::Hash as u32,
+        flags: virtual_server::HASH_DESTINATION,
+        client_prefix: 0,
+    };
     let mut all = std::collections::BTreeSet::new();
     for destination in 0..20 {
         let mut found = std::collections::BTreeSet::new();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    config::model::{Config, RealServer, VirtualServer},
+    config::model::{Config, Fwmark, RealServer, VirtualServer},
     control::{Action, Change},
 };
 
@@ -16,6 +16,7 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<Change> {
     if old.api != new.api {
         found.push(change(Action::Change, "api", differing(&old.api, &new.api)));
     }
+    marks(&old.fwmarks, &new.fwmarks, &mut found);
     compare(
         &by_name(&old.virtual_servers, |server| server.name.clone()),
         &by_name(&new.virtual_servers, |server| server.name.clone()),
@@ -23,6 +24,18 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<Change> {
         virtual_server,
     );
     found
+}
+
+fn marks(old: &[Fwmark], new: &[Fwmark], found: &mut Vec<Change>) {
+    let before = found.len();
+    let object = |fwmark: &Fwmark| format!("fwmark {}", fwmark.mark);
+    compare(&by_name(old, object), &by_name(new, object), found, |object, old, new, found| {
+        found.push(change(Action::Change, object, differing(old, new)));
+    });
+    // The first mark that matches wins.
+    if found.len() == before && old != new {
+        found.push(change(Action::Change, "fwmark", "order".to_owned()));
+    }
 }
 
 fn virtual_server(name: &str, old: &VirtualServer, new: &VirtualServer, found: &mut Vec<Change>) {
@@ -106,6 +119,25 @@ mod tests {
     #[test]
     fn the_same_configuration_has_no_difference() {
         assert_eq!(changes(&config(ONE), &config(ONE)), Vec::new());
+    }
+
+    #[test]
+    fn marks_differ_by_what_they_match_and_by_their_order() {
+        let mark = |number: u32, port: u16| {
+            format!(
+                "[[fwmark]]\nmark = {number}\n\
+                 match = {{ destination = \"192.0.2.20/32\", protocol = \"tcp\", ports = {port} }}\n"
+            )
+        };
+        let with = |marks: &[String]| config(&format!("{ONE}\n{}", marks.concat()));
+        let words = |old: &Config, new: &Config| {
+            let found = changes(old, new).into_iter();
+            found.map(|it| format!("{:?} {}", it.action, it.object)).collect::<Vec<_>>()
+        };
+        let both = with(&[mark(7, 80), mark(8, 81)]);
+        assert_eq!(words(&config(ONE), &both), ["Add fwmark 7", "Add fwmark 8"]);
+        assert_eq!(words(&both, &with(&[mark(8, 81), mark(7, 80)])), ["Change fwmark"]);
+        assert_eq!(words(&both, &with(&[mark(7, 82)])), ["Remove fwmark 8", "Change fwmark 7"]);
     }
 
     #[test]

@@ -124,6 +124,7 @@ fn bring_up(
         ticks_per_second: clock.ticks_per_second,
         interfaces: interfaces(links, &before)?,
         links: on_link::read().context("cannot read this machine's addresses")?,
+        names: names(links),
     };
     let rules = sweeper::Rules::new(Mutex::new(HashMap::new()));
     let mut engine = Engine::new(config, overrides, maps, host, clock, Arc::clone(&rules))?;
@@ -187,6 +188,11 @@ pub(super) fn interfaces(
         found.insert(link.index, description);
     }
     Ok(found)
+}
+
+/// Interface indices by name.
+pub(super) fn names(links: &[Link]) -> BTreeMap<String, u32> {
+    links.iter().map(|link| (link.name.clone(), link.index)).collect()
 }
 
 /// Attaches to all links; when one fails, those that were not attached before are detached again.

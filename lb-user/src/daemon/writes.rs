@@ -80,6 +80,7 @@ impl Daemon {
             interfaces: start::interfaces(&links, &self.engine.host.interfaces)
                 .map_err(|error| failed(error.as_ref()))?,
             links: self.engine.host.links.clone(),
+            names: start::names(&links),
         };
         let (old_file, old_host) = (self.engine.file.clone(), std::mem::replace(&mut self.engine.host, host));
         let (instant, wall) = now();
@@ -151,6 +152,7 @@ impl Daemon {
             return Ok(());
         }
         self.engine.host.interfaces = interfaces;
+        self.engine.host.names = start::names(&links);
         self.apply();
         self.attach(&links)?;
         start::modes(&mut self.attached).await

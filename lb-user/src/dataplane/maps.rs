@@ -1,13 +1,15 @@
 //! Every map of the data plane, once, by its name and type.
 
-use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use lb_common::{
     addr::{V4, V6},
     connection::{Connection, ConnectionKey, HalfOpen},
     counter::Counter,
     layout::map,
     limits::NAME,
+    mark::MarkRules,
     service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer},
+    template::{Template, TemplateKey},
 };
 
 use super::pins::Pins;
@@ -26,6 +28,9 @@ where
     ConnectionKey<A>: aya::Pod,
     Connection<A>: aya::Pod,
     HalfOpen<A>: aya::Pod,
+    A: aya::Pod,
+    MarkRules<A>: aya::Pod,
+    TemplateKey<A>: aya::Pod,
 {
     /// VIPs.
     pub vips: HashMap<MapData, VipKey<A>, u32>,
@@ -33,6 +38,10 @@ where
     pub services: HashMap<MapData, ServiceKey<A>, u32>,
     /// The reverse index.
     pub reverse: HashMap<MapData, ServiceKey<A>, ServiceKey<A>>,
+    /// The classifier of firewall marks.
+    pub marks: LpmTrie<MapData, A, MarkRules<A>>,
+    /// Templates of persistence.
+    pub templates: HashMap<MapData, TemplateKey<A>, Template>,
     /// Established TCP connections.
     pub tcp: Connections<A>,
     /// UDP connections.
@@ -72,11 +81,16 @@ fn open<M: TryFrom<Map, Error = MapError>>(pins: &Pins, name: &str) -> Result<M,
 }
 
 macro_rules! family {
-    ($pins:expr, $vips:ident, $services:ident, $reverse:ident, $tcp:ident, $udp:ident, $half_open:ident) => {
+    (
+        $pins:expr, $vips:ident, $services:ident, $reverse:ident, $marks:ident, $templates:ident, $tcp:ident,
+        $udp:ident, $half_open:ident
+    ) => {
         FamilyMaps {
             vips: open($pins, map::$vips)?,
             services: open($pins, map::$services)?,
             reverse: open($pins, map::$reverse)?,
+            marks: open($pins, map::$marks)?,
+            templates: open($pins, map::$templates)?,
             tcp: open($pins, map::$tcp)?,
             udp: open($pins, map::$udp)?,
             half_open: open($pins, map::$half_open)?,
@@ -101,8 +115,28 @@ impl Maps {
             real_servers: open(pins, map::REAL_SERVERS)?,
             loads: open(pins, map::LOADS)?,
             traffic: open(pins, map::TRAFFIC)?,
-            v4: family!(pins, VIPS_V4, SERVICES_V4, REVERSE_V4, TCP_V4, UDP_V4, HALF_OPEN_V4),
-            v6: family!(pins, VIPS_V6, SERVICES_V6, REVERSE_V6, TCP_V6, UDP_V6, HALF_OPEN_V6),
+            v4: family!(
+                pins,
+                VIPS_V4,
+                SERVICES_V4,
+                REVERSE_V4,
+                MARKS_V4,
+                TEMPLATES_V4,
+                TCP_V4,
+                UDP_V4,
+                HALF_OPEN_V4
+            ),
+            v6: family!(
+                pins,
+                VIPS_V6,
+                SERVICES_V6,
+                REVERSE_V6,
+                MARKS_V6,
+                TEMPLATES_V6,
+                TCP_V6,
+                UDP_V6,
+                HALF_OPEN_V6
+            ),
         })
     }
 }

@@ -11,6 +11,7 @@ use lb_common::{
     hash::HashKey,
     layout::VERSION,
     limits::NAME,
+    mark::{MarkPrefix, MarkRules},
     service::{RealServer, ServiceKey, VipKey, interface, real_server},
 };
 
@@ -62,6 +63,7 @@ pub fn read(maps: &Maps) -> Result<Wanted, ReadError> {
     Ok(Wanted {
         hash_key: HashKey(settings.hash_key),
         ticks_per_second: settings.ticks_per_second,
+        flags: settings.flags,
         interfaces: elements(&maps.interfaces, |value| value.flags & interface::ATTACHED != 0)?
             .into_iter()
             .collect(),
@@ -96,14 +98,21 @@ fn elements<V: Pod>(map: &Array<MapData, V>, used: impl Fn(&V) -> bool) -> io::R
 
 fn family<A>(maps: &FamilyMaps<A>) -> Result<Family<A>, ReadError>
 where
-    A: Copy + Ord + lb_common::addr::Address,
+    A: Pod + Ord + lb_common::addr::Address,
+    MarkRules<A>: Pod,
+    lb_common::template::TemplateKey<A>: Pod,
     VipKey<A>: Pod + Ord,
     ServiceKey<A>: Pod + Ord,
     lb_common::connection::ConnectionKey<A>: Pod,
     lb_common::connection::Connection<A>: Pod,
     lb_common::connection::HalfOpen<A>: Pod,
 {
+    let marks = maps.marks.iter().map(|entry| {
+        let (key, rules) = entry?;
+        Ok((MarkPrefix { length: key.prefix_len(), address: key.data() }, rules.used().to_vec()))
+    });
     Ok(Family {
+        marks: marks.collect::<Result<_, MapError>>()?,
         vips: entries(maps.vips.map())?.into_iter().collect(),
         services: entries(maps.services.map())?.into_iter().collect(),
         reverse: entries(maps.reverse.map())?.into_iter().collect(),

@@ -5,6 +5,8 @@ use lb_common::{
     connection::{Connection, ConnectionKey, HalfOpen},
     counter::Row,
     layout::map,
+    limits::MARK_PREFIXES,
+    template::{Template, TemplateKey},
 };
 
 use crate::config::model::Global;
@@ -23,7 +25,7 @@ pub struct Sizes {
 /// Addresses a virtual server may have on average: room in the tables that are looked up by address.
 const ADDRESSES_EACH: u32 = 4;
 
-/// Half-open connections and UDP connections for every established one that there is room for.
+/// One half-open connection, UDP connection and persistent client for so many established ones that there is room for.
 const SHARE: u32 = 4;
 
 /// Even a small installation survives a flood of this many half-open connections without evicting honest ones early.
@@ -48,9 +50,9 @@ impl Sizes {
         Some(match name {
             map::TCP_V4 | map::TCP_V6 => 2 * self.connections,
             map::HALF_OPEN_V4 | map::HALF_OPEN_V6 | map::UDP_V4 | map::UDP_V6 => 2 * share,
-            map::VIPS_V4 | map::VIPS_V6 | map::SERVICES_V4 | map::SERVICES_V6 => {
-                ADDRESSES_EACH * self.virtual_servers
-            }
+            map::SERVICES_V4 | map::SERVICES_V6 => ADDRESSES_EACH * self.virtual_servers,
+            map::VIPS_V4 | map::VIPS_V6 => ADDRESSES_EACH * self.virtual_servers + MARK_PREFIXES,
+            map::TEMPLATES_V4 | map::TEMPLATES_V6 => share,
             map::VIRTUAL_SERVERS | map::SCHEDULING | map::CURSORS | map::NAMES => self.virtual_servers,
             map::REAL_SERVERS | map::LOADS | map::REVERSE_V4 | map::REVERSE_V6 => self.real_servers,
             map::TRAFFIC => Row::EACH * self.real_servers,
@@ -73,6 +75,8 @@ impl Sizes {
             + table(map::UDP_V6, size_of::<ConnectionKey<V6>>(), size_of::<Connection<V6>>())
             + table(map::HALF_OPEN_V4, size_of::<ConnectionKey<V4>>(), size_of::<HalfOpen<V4>>())
             + table(map::HALF_OPEN_V6, size_of::<ConnectionKey<V6>>(), size_of::<HalfOpen<V6>>())
+            + table(map::TEMPLATES_V4, size_of::<TemplateKey<V4>>(), size_of::<Template>())
+            + table(map::TEMPLATES_V6, size_of::<TemplateKey<V6>>(), size_of::<Template>())
     }
 }
 

@@ -4,9 +4,16 @@ use std::io;
 
 use aya::{
     Pod,
-    maps::{Array, HashMap, IterableMap as _, MapData, MapError},
+    maps::{Array, HashMap, IterableMap as _, LpmTrie, MapData, MapError, lpm_trie::Key},
 };
-use lb_common::{hash::HashKey, layout::VERSION, limits::NAME, service::Settings};
+use lb_common::{
+    addr::{Address, V4, V6},
+    hash::HashKey,
+    layout::VERSION,
+    limits::NAME,
+    mark::{MarkPrefix, MarkRule, MarkRules, NOBODY},
+    service::Settings,
+};
 
 use super::{
     batch,
@@ -74,10 +81,11 @@ fn change_settings(maps: &mut Maps, change: impl FnOnce(&mut Settings)) -> Resul
 fn one(maps: &mut Maps, write: &Write) -> Result<(), WriteError> {
     let (map, result) = match write {
         Write::Settings(change) => {
-            let (HashKey(hash_key), ticks_per_second) = change.new.unwrap_or_default();
+            let (HashKey(hash_key), ticks_per_second, flags) = change.new.unwrap_or_default();
             return change_settings(maps, |settings| {
                 settings.hash_key = hash_key;
                 settings.ticks_per_second = ticks_per_second;
+                settings.flags = flags;
                 settings.generation = settings.generation.max(1);
                 settings.version = VERSION;
             });
@@ -107,6 +115,8 @@ fn one(maps: &mut Maps, write: &Write) -> Result<(), WriteError> {
         Write::ReverseV6(change) => ("REVERSE_V6", entry(&mut maps.v6.reverse, change)),
         Write::ServiceV4(change) => ("SERVICES_V4", entry(&mut maps.v4.services, change)),
         Write::ServiceV6(change) => ("SERVICES_V6", entry(&mut maps.v6.services, change)),
+        Write::MarksV4(change) => ("MARKS_V4", marks(&mut maps.v4.marks, change, V4::from_wire(0))),
+        Write::MarksV6(change) => ("MARKS_V6", marks(&mut maps.v6.marks, change, V6::from_wire([0; 4]))),
         Write::VipV4(change) => ("VIPS_V4", entry(&mut maps.v4.vips, change)),
         Write::VipV6(change) => ("VIPS_V6", entry(&mut maps.v6.vips, change)),
     };
@@ -121,6 +131,35 @@ fn entry<K: Pod, V: Pod>(map: &mut HashMap<MapData, K, V>, change: &Change<K, V>
     match &change.new {
         Some(value) => Ok(map.insert(change.key, value, 0)?),
         None => match map.remove(&change.key) {
+            Err(MapError::KeyNotFound) | Ok(()) => Ok(()),
+            Err(error) => Err(error.into()),
+        },
+    }
+}
+
+/// All rules of a destination at once.
+fn marks<A: Address + Pod>(
+    map: &mut LpmTrie<MapData, A, MarkRules<A>>,
+    change: &Change<MarkPrefix<A>, Vec<MarkRule<A>>>,
+    none: A,
+) -> Result<(), Source>
+where
+    MarkRules<A>: Pod,
+{
+    let unused = MarkRule {
+        source: none,
+        source_mask: none,
+        interface: 0,
+        virtual_server: NOBODY,
+        first_port: 0,
+        last_port: 0,
+        protocol: 0,
+        reserved: 0,
+    };
+    let key = Key::new(change.key.length, change.key.address);
+    match &change.new {
+        Some(rules) => Ok(map.insert(&key, MarkRules::new(rules, unused), 0)?),
+        None => match map.remove(&key) {
             Err(MapError::KeyNotFound) | Ok(()) => Ok(()),
             Err(error) => Err(error.into()),
         },

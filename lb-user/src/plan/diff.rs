@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use lb_common::{
     addr::{V4, V6},
     hash::HashKey,
+    mark::{MarkPrefix, MarkRule},
     service::{Interface, RealServer, ServiceKey, VipKey, VirtualServer},
 };
 
@@ -30,8 +31,8 @@ impl<K, V> Change<K, V> {
 /// One write to one map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
-    /// The settings: the hash key and the ticks a second; always there.
-    Settings(Change<(), (HashKey, u32)>),
+    /// The settings: the hash key, the ticks a second, the flags; always there.
+    Settings(Change<(), (HashKey, u32, u32)>),
     /// By interface index.
     Interface(Change<u32, Interface>),
     /// By real server index.
@@ -50,6 +51,10 @@ pub enum Write {
     ServiceV4(Change<ServiceKey<V4>, u32>),
     /// Address, port and protocol -> virtual server index.
     ServiceV6(Change<ServiceKey<V6>, u32>),
+    /// Destination -> rules of firewall marks.
+    MarksV4(Change<MarkPrefix<V4>, Vec<MarkRule<V4>>>),
+    /// Destination -> rules of firewall marks.
+    MarksV6(Change<MarkPrefix<V6>, Vec<MarkRule<V6>>>),
     /// An address that is listened on.
     VipV4(Change<VipKey<V4>, u32>),
     /// An address that is listened on.
@@ -71,6 +76,8 @@ impl Write {
             Self::ReverseV6(change) => Self::ReverseV6(change.inverse()),
             Self::ServiceV4(change) => Self::ServiceV4(change.inverse()),
             Self::ServiceV6(change) => Self::ServiceV6(change.inverse()),
+            Self::MarksV4(change) => Self::MarksV4(change.inverse()),
+            Self::MarksV6(change) => Self::MarksV6(change.inverse()),
             Self::VipV4(change) => Self::VipV4(change.inverse()),
             Self::VipV6(change) => Self::VipV6(change.inverse()),
         }
@@ -80,11 +87,11 @@ impl Write {
 /// The writes from `old` to `new`, none when they are equal.
 ///
 /// After every write a scheduling table names only real servers that are there, a virtual server has a scheduling table,
-/// and a service points to a virtual server that is there: what others refer to is added first and removed last.
+/// and a service or a mark points to a virtual server that is there: what others refer to is added first and removed last.
 #[must_use]
 pub fn diff(old: &Wanted, new: &Wanted) -> Vec<Write> {
     let mut steps = Steps::default();
-    let settings = |wanted: &Wanted| (wanted.hash_key, wanted.ticks_per_second);
+    let settings = |wanted: &Wanted| (wanted.hash_key, wanted.ticks_per_second, wanted.flags);
     if settings(old) != settings(new) {
         let change = Change { key: (), old: Some(settings(old)), new: Some(settings(new)) };
         steps.puts.push(Write::Settings(change));
@@ -98,6 +105,9 @@ pub fn diff(old: &Wanted, new: &Wanted) -> Vec<Write> {
     steps.compare(&old.v6.reverse, &new.v6.reverse, Write::ReverseV6);
     steps.compare(&old.v4.services, &new.v4.services, Write::ServiceV4);
     steps.compare(&old.v6.services, &new.v6.services, Write::ServiceV6);
+    // Narrow prefixes are put first and removed last: a destination has its old rules or its new ones.
+    steps.compare(&old.v4.marks, &new.v4.marks, Write::MarksV4);
+    steps.compare(&old.v6.marks, &new.v6.marks, Write::MarksV6);
     steps.compare(&old.v4.vips, &new.v4.vips, Write::VipV4);
     steps.compare(&old.v6.vips, &new.v6.vips, Write::VipV6);
     steps.puts.extend(steps.removals.into_iter().rev());
@@ -119,6 +129,8 @@ pub fn needs_new_generation(writes: &[Write]) -> bool {
         | Write::ReverseV6(_)
         | Write::ServiceV4(_)
         | Write::ServiceV6(_)
+        | Write::MarksV4(_)
+        | Write::MarksV6(_)
         | Write::VipV4(_)
         | Write::VipV6(_) => false,
     })

@@ -30,6 +30,7 @@ impl World {
             ticks_per_second: 250,
             interfaces: [(2, attached), (3, Interface::default())].into(),
             links: Vec::new(),
+            names: [("eth0".to_owned(), 2), ("eth1".to_owned(), 3)].into(),
         };
         Self { registry: Registry::new(CAPACITY), cache: TableCache::default(), host }
     }

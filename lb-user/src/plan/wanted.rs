@@ -11,19 +11,22 @@ use lb_common::{
     addr::{self, Port, V4, V6},
     hash::HashKey,
     limits::POOL,
+    mark::NOBODY,
     service::{
-        Interface, RealServer, ServiceKey, VipKey, VirtualServer, interface, real_server, virtual_server,
+        Interface, RealServer, ServiceKey, VipKey, VirtualServer, interface, real_server, settings,
+        virtual_server,
     },
 };
 use thiserror::Error;
 
 use super::{
     links::Links,
+    marks::{self, Marks},
     registry::{Registry, RegistryError},
     reverse::ReverseIndex,
     table::{Backend, TableCache, TableInput, scheduling},
 };
-use crate::config::model::{self, Config, Listen, OnDown, Protocol, Scheduler, WithoutState};
+use crate::config::model::{self, Config, Listen, MarkMatch, OnDown, Protocol, Scheduler, WithoutState};
 
 /// The real servers of a virtual server as they are now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +63,8 @@ pub struct HostView {
     pub interfaces: BTreeMap<u32, Interface>,
     /// This machine's addresses with the lengths of their links' prefixes, in the kernel's order.
     pub links: Vec<IpNet>,
+    /// Interface indices by name.
+    pub names: BTreeMap<String, u32>,
 }
 
 /// The whole content of the maps that the controller writes.
@@ -69,6 +74,8 @@ pub struct Wanted {
     pub hash_key: HashKey,
     /// The kernel's HZ.
     pub ticks_per_second: u32,
+    /// [`settings`] bits.
+    pub flags: u32,
     /// By interface index.
     pub interfaces: BTreeMap<u32, Interface>,
     /// What is found by an IPv4 address.
@@ -94,29 +101,24 @@ pub struct Family<A> {
     pub services: BTreeMap<ServiceKey<A>, u32>,
     /// Real server -> what its packets without a connection come from.
     pub reverse: BTreeMap<ServiceKey<A>, ServiceKey<A>>,
+    /// The classifier of firewall marks.
+    pub marks: Marks<A>,
 }
 
 impl<A> Default for Family<A> {
     fn default() -> Self {
-        Self { vips: BTreeMap::new(), services: BTreeMap::new(), reverse: BTreeMap::new() }
+        Self {
+            vips: BTreeMap::new(),
+            services: BTreeMap::new(),
+            reverse: BTreeMap::new(),
+            marks: Marks::new(),
+        }
     }
 }
 
 /// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PlanError {
-    /// The data plane does not know firewall marks.
-    #[error("virtual server {virtual_server}: firewall marks are not available")]
-    FirewallMarkNotAvailable {
-        /// Its name.
-        virtual_server: String,
-    },
-    /// The data plane does not know persistence templates.
-    #[error("virtual server {virtual_server}: persistence is not available")]
-    PersistenceNotAvailable {
-        /// Its name.
-        virtual_server: String,
-    },
     /// More real servers than a scheduling table has room for.
     #[error("virtual server {virtual_server}: {real_servers} real servers, {POOL} is the most")]
     PoolTooLarge {
@@ -161,6 +163,7 @@ pub fn plan(
     }
     planner.add_leaving();
     planner.add_reverse();
+    planner.add_marks(config, &host.names);
     let Planner { registry: held, cache, wanted, .. } = planner;
     cache.retain(|index| wanted.virtual_servers.contains_key(&index));
     *registry = held;
@@ -178,20 +181,13 @@ pub fn unavailable(config: &Config) -> Vec<PlanError> {
     config.virtual_servers.iter().filter_map(|server| available(server).err()).collect()
 }
 
-/// On what a virtual server listens, if the data plane can do all that it asks for.
-fn available(server: &model::VirtualServer) -> Result<&[SocketAddr], PlanError> {
-    let virtual_server = || server.name.clone();
+/// Whether the data plane can do all that a virtual server asks for.
+fn available(server: &model::VirtualServer) -> Result<(), PlanError> {
     let real_servers = server.real_servers.iter().filter(|real| real.weight > 0).count();
     if real_servers > POOL as usize {
-        return Err(PlanError::PoolTooLarge { virtual_server: virtual_server(), real_servers });
+        return Err(PlanError::PoolTooLarge { virtual_server: server.name.clone(), real_servers });
     }
-    let Listen::Addresses(listen) = &server.listen else {
-        return Err(PlanError::FirewallMarkNotAvailable { virtual_server: virtual_server() });
-    };
-    match server.persistence {
-        Some(_) => Err(PlanError::PersistenceNotAvailable { virtual_server: virtual_server() }),
-        None => Ok(listen),
-    }
+    Ok(())
 }
 
 /// A plan in the making.
@@ -205,13 +201,22 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     fn add_virtual_server(&mut self, config: &model::VirtualServer, pool: Pool) -> Result<(), PlanError> {
-        let listen = available(config)?;
+        available(config)?;
+        let listen = match &config.listen {
+            Listen::Addresses(addresses) => addresses.as_slice(),
+            // What a mark's real server sends may come from any of its addresses.
+            Listen::Fwmark(_) => &[],
+        };
         let index = self.registry.hold_virtual_server(&config.name, config.on_down)?;
         for &address in listen {
             self.wanted.add_service(config.protocol, address, index);
         }
-        let scheduling = scheduling(config.scheduler) as u32;
-        self.wanted.virtual_servers.insert(index, VirtualServer { scheduling, flags: flags(config) });
+        let described = VirtualServer {
+            scheduling: scheduling(config.scheduler) as u32,
+            flags: flags(config),
+            client_prefix: client_prefix(config),
+        };
+        self.wanted.virtual_servers.insert(index, described);
 
         let members = members(config, pool);
         let mut backends = Vec::with_capacity(members.len());
@@ -256,6 +261,25 @@ impl Planner<'_> {
             own: link.map(|link| words(link.addr())).unwrap_or_default(),
             link: link.map(|link| words(link.netmask())).unwrap_or_default(),
         }
+    }
+
+    fn add_marks(&mut self, config: &Config, interfaces: &BTreeMap<String, u32>) {
+        let serving = |mark, one: &MarkMatch| {
+            let servers = config
+                .virtual_servers
+                .iter()
+                .filter(|server| server.listen == Listen::Fwmark(mark) && server.protocol == one.protocol);
+            let ipv6 = one.destination.addr().is_ipv6();
+            let server = servers.into_iter().find(|server| server.is_ipv6() == ipv6)?;
+            self.registry.virtual_server(&server.name)
+        };
+        let interface = |name: &str| interfaces.get(name).copied();
+        let (v4, v6) = marks::compile(&config.fwmarks, &interface, &serving);
+        self.wanted.v4.classify(v4, 32);
+        self.wanted.v6.classify(v6, 128);
+        let wide = self.wanted.v4.marks.keys().any(|prefix| prefix.length < 32)
+            || self.wanted.v6.marks.keys().any(|prefix| prefix.length < 128);
+        self.wanted.flags = if wide { settings::WIDE_MARKS } else { 0 };
     }
 
     fn add_reverse(&mut self) {
@@ -308,10 +332,18 @@ const fn farewell(on_down: OnDown) -> u16 {
     }
 }
 
+/// Bits of a client's address that persistence looks at; 0 without.
+fn client_prefix(config: &model::VirtualServer) -> u32 {
+    let of_family = |it: model::Persistence| if config.is_ipv6() { it.prefix_v6 } else { it.prefix_v4 };
+    config.persistence.map_or(0, |it| u32::from(of_family(it)))
+}
+
 const fn flags(config: &model::VirtualServer) -> u32 {
     let hash = match config.scheduler {
-        Scheduler::Sh | Scheduler::Mh => 0,
         Scheduler::Dh => virtual_server::HASH_DESTINATION,
+        // All connections of a client have one choice.
+        _ if config.persistence.is_some() => 0,
+        Scheduler::Sh | Scheduler::Mh => 0,
         _ => virtual_server::HASH_PORT,
     };
     hash | match config.without_state {
@@ -349,6 +381,16 @@ impl<A: Copy + Ord> Family<A> {
     fn listen(&mut self, key: ServiceKey<A>, virtual_server: u32) {
         self.vips.insert(VipKey(key.address), 0);
         self.services.insert(key, virtual_server);
+    }
+
+    /// A destination of one address, of `host` bits, is a VIP as any other when somebody serves there.
+    fn classify(&mut self, marks: Marks<A>, host: u32) {
+        for (prefix, rules) in &marks {
+            if prefix.length == host && rules.iter().any(|rule| rule.virtual_server != NOBODY) {
+                self.vips.insert(VipKey(prefix.address), 0);
+            }
+        }
+        self.marks = marks;
     }
 }
 

@@ -1,0 +1,67 @@
+//! Persistence: a client's new connections go where its last ones went, as long as that real server takes them.
+
+use lb_common::{
+    addr::Address,
+    limits::ATTEMPTS,
+    template::{Template, TemplateKey},
+};
+
+use crate::{
+    parse::Arrival,
+    select::{self, NONE, Selection},
+    tables::Tables,
+};
+
+/// The real server that the client of a persistent virtual server is bound to; binds it when it is not, or to one that
+/// takes nothing new. [`NONE`] when there is nobody to bind it to.
+///
+/// The binding is made before the connection: of several that a client opens at once, on several CPUs, one makes it and
+/// the others follow.
+#[inline(never)]
+pub(crate) fn bind<A: Address, T: Tables<A>>(
+    tables: &mut T,
+    selection: &mut Selection,
+    arrival: &Arrival<A>,
+) -> u32 {
+    let now = arrival.now;
+    let client = arrival.datagram.key.source.masked(selection.client_prefix);
+    let key = TemplateKey { client, virtual_server: selection.index };
+    let mut bound = NONE;
+    if let Some(template) = tables.template(&key) {
+        bound = template.real_server;
+        template.last_used = now;
+    }
+    if bound != NONE {
+        if takes(tables, selection.index, bound) {
+            return bound;
+        }
+        tables.remove_template(&key);
+    }
+    for attempt in 0..ATTEMPTS {
+        selection.attempt = attempt;
+        let chosen = tables.choose(selection);
+        if chosen == NONE {
+            break;
+        }
+        selection.tried = [chosen, selection.tried[0], selection.tried[1]];
+        if takes(tables, selection.index, chosen) {
+            selection.tried = [NONE; 3];
+            return match tables.insert_template(&key, &Template { real_server: chosen, last_used: now }) {
+                Ok(()) => chosen,
+                Err(_) => tables.template(&key).map_or(chosen, |template| template.real_server),
+            };
+        }
+    }
+    NONE
+}
+
+/// Whether a real server takes new connections of this virtual server. One that has another's index is not asked for.
+#[inline(always)]
+fn takes<A: Address, T: Tables<A>>(tables: &mut T, virtual_server: u32, real_server: u32) -> bool {
+    let Some(real) = tables.real_server(real_server).copied() else { return false };
+    // Down, drained, removed and relieved real servers all have no weight.
+    if real.weight == 0 || real.virtual_server != virtual_server {
+        return false;
+    }
+    tables.load(real_server).is_none_or(|load| !select::is_full(&real, load))
+}
