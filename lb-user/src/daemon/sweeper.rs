@@ -11,22 +11,26 @@ use tokio::sync::mpsc;
 use crate::dataplane::{
     clock::Clock,
     maps::Maps,
-    sweep::{Seen, SweepError, Timeouts, sweep, write_loads},
+    sweep::{Rule, Seen, SweepError, Timeouts, sweep, write_loads},
 };
 
 /// Pause between two sweeps; longer when a sweep takes long, so that it never takes more than a tenth of a CPU.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What the sweep goes by, by real server index: written by the daemon, read before every sweep.
-pub(super) type Rules = Arc<Mutex<HashMap<u32, Timeouts>>>;
+pub(super) type Rules = Arc<Mutex<HashMap<u32, Rule>>>;
 
-/// Idle times of connections whose real server nobody knows any more.
-pub(super) const UNKNOWN: fn(Clock) -> Timeouts = |clock| Timeouts {
-    established: clock.ticks(Duration::from_secs(900)),
-    half_closed: clock.ticks(Duration::from_secs(120)),
-    closing: clock.ticks(Duration::from_secs(60)),
-    half_open: clock.ticks(Duration::from_secs(60)),
-    udp: clock.ticks(Duration::from_secs(300)),
+/// For connections whose real server nobody knows any more.
+pub(super) const UNKNOWN: fn(Clock) -> Rule = |clock| Rule {
+    timeouts: Timeouts {
+        established: clock.ticks(Duration::from_secs(900)),
+        half_closed: clock.ticks(Duration::from_secs(120)),
+        closing: clock.ticks(Duration::from_secs(60)),
+        half_open: clock.ticks(Duration::from_secs(60)),
+        udp: clock.ticks(Duration::from_secs(300)),
+    },
+    persistence: None,
+    leaving: false,
 };
 
 /// Sweeps until nobody takes the results any more.
@@ -43,9 +47,13 @@ pub(super) fn run(
     while matches!(wake.recv_timeout(pause), Ok(()) | Err(std::sync::mpsc::RecvTimeoutError::Timeout)) {
         let Some(now) = read_clock() else { continue };
         let rules = rules.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let timeouts = |index: u32| rules.get(&index).copied().unwrap_or_else(|| UNKNOWN(clock));
-        let seen = sweep(&mut maps, now, &timeouts)
-            .and_then(|seen| write_loads(&mut maps, &seen, rules.keys().copied()).map(|()| seen));
+        let rule = |index: u32| rules.get(&index).copied().unwrap_or_else(|| UNKNOWN(clock));
+        let seen = sweep(&mut maps, now, &rule).and_then(|mut seen| {
+            write_loads(&mut maps, &seen, rules.keys().copied())?;
+            let leaving = rules.iter().filter(|(_, rule)| rule.leaving).map(|(&index, _)| index);
+            seen.unused = leaving.filter(|index| !seen.refers_to(*index)).collect();
+            Ok(seen)
+        });
         let took = clock.since(now, read_clock());
         pause = PAUSE.max(took * 10);
         if results.blocking_send(seen).is_err() {
