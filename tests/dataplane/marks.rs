@@ -16,9 +16,13 @@ use proptest::prelude::*;
 const SERVED: &str = r#"
 global.interfaces = ["eth0", "eth1"]
 fwmark = [
-  { mark = 1, match = { destination = "0.0.0.0/0", protocol = "tcp" } },
-  { mark = 2, match = { destination = "::/0", protocol = "tcp" } },
-  { mark = 3, match = { destination = "::/0", protocol = "udp" } },
+  { mark = 1, match = [
+    { destination = "192.0.2.0/24", protocol = "tcp" },
+    { destination = "192.0.2.0/24", protocol = "udp" },
+    { destination = "2001:db8::/64", protocol = "tcp" },
+  ] },
+  { mark = 2, match = { destination = "2001:db8::/48", protocol = "tcp" } },
+  { mark = 3, match = { destination = "2001:db8::/48", protocol = "udp" } },
 ]
 [[virtual_server]]
 name = "one"
