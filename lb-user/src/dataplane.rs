@@ -12,4 +12,5 @@ pub mod programs;
 pub mod read;
 pub mod sizes;
 pub mod sweep;
+pub mod templates;
 pub mod write;

@@ -80,6 +80,12 @@ impl Scrape {
             "virtual_server_info",
             "What is configured",
             all().map(|server| (description(server), 1)),
+        )?;
+        families.gauges(
+            "virtual_server_persistent_clients",
+            "Clients that persistence binds to a real server, as last counted",
+            all()
+                .filter_map(|server| Some(([("virtual_server", &*server.name)], server.persistent_clients?))),
         )
     }
 

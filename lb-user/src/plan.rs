@@ -15,7 +15,7 @@ pub use diff::{Change, Write, diff, needs_new_generation};
 pub use marks::Marks;
 pub use registry::{Capacity, Registry, RegistryError};
 pub use table::TableCache;
-pub use wanted::{Family, HostView, PlanError, Pool, PoolMember, Wanted, plan, unavailable};
+pub use wanted::{Family, HostView, PlanError, Pool, PoolMember, Wanted, client_prefix, plan, unavailable};
 
 #[cfg(test)]
 mod diff_tests;

@@ -42,6 +42,14 @@ fn the_full_example_means_what_it_says() {
 }
 
 #[test]
+fn the_example_of_marks_passes_the_check() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/fwmark.toml");
+    let (config, report) = load(&path, &host()).unwrap();
+    assert_eq!((config.fwmarks.len(), config.virtual_servers.len()), (2, 2));
+    assert!(report.diagnostics.is_empty(), "{report}");
+}
+
+#[test]
 fn every_default_that_the_full_example_shows_is_the_default() {
     let full = example("full.toml");
     let is_default = |line: &&str| line.contains("# default.") || line.contains("# default,");

@@ -28,12 +28,24 @@ mod foreign;
 mod hairpin;
 mod handshake;
 mod life;
+mod marks;
+mod persistence;
 mod reset;
 
 /// All of them.
 #[cfg(feature = "root")]
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
-    [choice::ALL, content::ALL, foreign::ALL, hairpin::ALL, handshake::ALL, life::ALL, reset::ALL]
-        .into_iter()
-        .flatten()
+    [
+        choice::ALL,
+        content::ALL,
+        foreign::ALL,
+        hairpin::ALL,
+        handshake::ALL,
+        life::ALL,
+        marks::ALL,
+        persistence::ALL,
+        reset::ALL,
+    ]
+    .into_iter()
+    .flatten()
 }

@@ -54,11 +54,20 @@ proptest! {
 /// The controller, the sweep and eviction at their worst: tables that contradict each other.
 fn upset(dice: &mut Dice, memory: &mut Memory) {
     let real = dice.below(memory.real_servers.len()) as u32;
-    match dice.below(9) {
+    match dice.below(10) {
         0 => memory.settings.as_mut().unwrap().generation += 1,
         1 => drop(memory.real_servers.remove(&real)),
         2 => memory.real_servers.values_mut().for_each(|server| server.flags = dice.below(8) as u16),
         7 => memory.virtual_servers.values_mut().for_each(|server| server.flags = dice.below(8) as u32),
+        8 => {
+            memory
+                .virtual_servers
+                .values_mut()
+                .for_each(|server| server.client_prefix = dice.below(40) as u32);
+            memory.v4.templates.values_mut().for_each(|template| template.real_server = real);
+            let rules = memory.v4.marks.values_mut().flat_map(|table| &mut table.rules);
+            rules.for_each(|rule| rule.virtual_server = dice.below(60) as u32);
+        }
         3 => drop(memory.loads.remove(&real)),
         4 => memory.scheduling.values_mut().for_each(|table| table.truncate(dice.below(table.len() + 1))),
         5 => memory.scheduling.values_mut().flatten().for_each(|slot| *slot = dice.below(60) as u32),
@@ -97,6 +106,7 @@ fn is_of<A: OfFamily, const LENGTH: usize>(
     let ports = read(frame).map(|seen| (seen.source.port(), seen.destination.port()));
     let keys = family.tcp.keys().chain(family.udp.keys()).chain(family.half_open.keys());
     family.vips.contains(&destination)
+        || family.marks.keys().any(|prefix| destination.masked(prefix.length) == prefix.address)
         || keys.filter(|key| (key.source, key.destination) == (source, destination)).any(|key| {
             ports.is_none_or(|ports| ports == (key.source_port.number(), key.destination_port.number()))
         })

@@ -8,6 +8,7 @@ mod fuzz;
 #[cfg(feature = "root")]
 mod kernel;
 mod lab;
+mod marks;
 mod packet;
 #[cfg(feature = "root")]
 mod parity;

@@ -103,7 +103,12 @@ fn from_a_client(dice: &mut Dice) -> Packet {
     let client = |ip: &str| SocketAddr::new(ip.parse().unwrap(), ports as u16);
     if dice.one_in(4) {
         let client = client(dice.of(CLIENTS_V6));
-        if dice.one_in(3) { udp(client, at(world::DNS_V6)) } else { segment(dice, client, at(world::WEB_V6)) }
+        if dice.one_in(3) {
+            udp(client, at(world::DNS_V6))
+        } else {
+            let vip = dice.of(&[world::WEB_V6, world::PERSISTENT_V6]);
+            segment(dice, client, at(vip))
+        }
     } else {
         let client = client(dice.of(CLIENTS));
         let mut vip = at(dice.of(world::VIPS));

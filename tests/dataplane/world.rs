@@ -2,14 +2,15 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use lb_common::{
     addr::{Mac, Port, Protocol, V4, V6},
     connection::NextHop,
     layout::VERSION,
+    mark::{MarkPrefix, MarkRule, MarkRules, NOBODY},
     service::{
         Interface, Load, RealServer, Scheduling, ServiceKey, Settings, VirtualServer, interface, real_server,
-        virtual_server,
+        settings, virtual_server,
     },
 };
 use lb_ebpf::memory::{Family, Memory, OfFamily};
@@ -72,8 +73,28 @@ const MTU: u16 = 1500;
 
 /// What clients of IPv4 ask for.
 pub(crate) const VIPS: &[&str] = &[
-    WEB, WEB, DNS, SAME_PORT, ANY_PORT, WEB_AGAIN, ALONE, DNS_AGAIN, UNRESOLVED, EMPTY, UNROUTED, ONE_ARM,
-    WEIGHTED, HASHED, LEAST, LIMITED,
+    WEB,
+    WEB,
+    DNS,
+    SAME_PORT,
+    ANY_PORT,
+    WEB_AGAIN,
+    ALONE,
+    DNS_AGAIN,
+    UNRESOLVED,
+    EMPTY,
+    UNROUTED,
+    ONE_ARM,
+    WEIGHTED,
+    HASHED,
+    LEAST,
+    LIMITED,
+    MARKED,
+    MARKED_TLS,
+    MARKED_WIDE,
+    PERSISTENT,
+    PERSISTENT,
+    PERSISTENT_ANY,
 ];
 
 /// A virtual server as described.
@@ -86,6 +107,8 @@ struct Service {
     pool: &'static [(&'static str, u32)],
     /// Connection limit of each real server.
     limit: u32,
+    /// Bits of a client's address that persistence looks at; 0 is none.
+    client_prefix: u32,
 }
 
 const DEFAULT: Service = Service {
@@ -95,6 +118,7 @@ const DEFAULT: Service = Service {
     flags: virtual_server::ADOPT,
     pool: &[],
     limit: 0,
+    client_prefix: 0,
 };
 
 pub(crate) const WEB: &str = "192.0.2.10:80";
@@ -124,6 +148,66 @@ pub(crate) const HASHED: &str = "192.0.2.50:81";
 pub(crate) const LEAST: &str = "192.0.2.50:82";
 /// Each real server takes two connections.
 pub(crate) const LIMITED: &str = "192.0.2.50:83";
+/// Persistent by a client's /24.
+pub(crate) const PERSISTENT: &str = "192.0.2.70:80";
+/// Persistent on every other port.
+pub(crate) const PERSISTENT_ANY: &str = "192.0.2.70:0";
+/// Persistent by a client's /64.
+pub(crate) const PERSISTENT_V6: &str = "[2001:db8::70]:80";
+/// Ports of one mark.
+pub(crate) const MARKED: &str = "192.0.2.60:80";
+pub(crate) const MARKED_TLS: &str = "192.0.2.60:443";
+/// In a network that is marked.
+pub(crate) const MARKED_WIDE: &str = "192.0.2.130:8005";
+/// The virtual servers of marks: on no address.
+const SHOP: &str = "shop";
+const UPLOAD: &str = "upload";
+
+/// A rule of the classifier.
+struct Mark {
+    destination: &'static str,
+    source: &'static str,
+    /// Index of an interface, or 0.
+    interface: u16,
+    ports: (u16, u16),
+    /// Whose mark it is; nobody's when empty.
+    serves: &'static str,
+}
+
+/// Rules in their order; all are about TCP.
+const MARKS: &[Mark] = &[
+    Mark {
+        destination: "192.0.2.60/32",
+        source: "198.18.0.9/32",
+        interface: 0,
+        ports: (443, 443),
+        serves: "",
+    },
+    Mark { destination: "192.0.2.60/32", source: "0.0.0.0/0", interface: 0, ports: (80, 80), serves: SHOP },
+    Mark { destination: "192.0.2.60/32", source: "0.0.0.0/0", interface: 0, ports: (443, 443), serves: SHOP },
+    Mark {
+        destination: "192.0.2.128/28",
+        source: "0.0.0.0/0",
+        interface: 0,
+        ports: (8010, 8010),
+        serves: "",
+    },
+    Mark {
+        destination: "192.0.2.128/25",
+        source: "198.0.0.0/8",
+        interface: OUTSIDE.index,
+        ports: (8000, 8099),
+        serves: UPLOAD,
+    },
+    Mark {
+        destination: "192.0.2.128/28",
+        source: "0.0.0.0/0",
+        interface: 0,
+        ports: (8020, 8200),
+        serves: SHOP,
+    },
+];
+
 pub(crate) const WEB_V6: &str = "[2001:db8::10]:80";
 pub(crate) const DNS_V6: &str = "[2001:db8::10]:53";
 
@@ -178,6 +262,27 @@ const SERVICES: &[Service] = &[
         ..DEFAULT
     },
     Service { listens: DNS_V6, protocol: Protocol::Udp, pool: &[("[2001:db8:2::b]:5353", 1)], ..DEFAULT },
+    Service {
+        listens: PERSISTENT,
+        pool: &[("10.0.0.11:85", 1), ("10.0.0.12:85", 1)],
+        limit: 50,
+        client_prefix: 24,
+        ..DEFAULT
+    },
+    Service {
+        listens: PERSISTENT_ANY,
+        pool: &[("10.0.0.11:0", 1), ("10.0.0.12:0", 1)],
+        client_prefix: 32,
+        ..DEFAULT
+    },
+    Service {
+        listens: PERSISTENT_V6,
+        pool: &[("[2001:db8:2::b]:85", 1), ("[2001:db8:2::c]:85", 1)],
+        client_prefix: 64,
+        ..DEFAULT
+    },
+    Service { listens: SHOP, pool: &[("10.0.0.11:0", 1), ("10.0.0.12:0", 1)], client_prefix: 32, ..DEFAULT },
+    Service { listens: UPLOAD, pool: &[("10.0.0.13:86", 1)], ..DEFAULT },
 ];
 
 /// Virtual servers there are.
@@ -223,7 +328,7 @@ pub(crate) fn memory(connections: usize) -> Memory {
             generation: 1,
             ticks_per_second: 250,
             version: VERSION,
-            reserved: 0,
+            flags: settings::WIDE_MARKS,
         }),
         capacity: Some(2 * connections),
         ..Memory::default()
@@ -235,20 +340,59 @@ pub(crate) fn memory(connections: usize) -> Memory {
     for (index, service) in (0..).zip(SERVICES) {
         add_service(&mut memory, index, service);
     }
+    add_marks(&mut memory);
     add_routes(&mut memory);
     memory
 }
 
+/// Every destination has the rules of all destinations around it.
+fn add_marks(memory: &mut Memory) {
+    let net = |text: &str| text.parse::<Ipv4Net>().unwrap();
+    for one in MARKS {
+        let destination = net(one.destination);
+        let around = MARKS.iter().filter(|other| net(other.destination).contains(&destination));
+        let rules: Vec<MarkRule<V4>> = around
+            .map(|rule| MarkRule {
+                source: net(rule.source).addr().into(),
+                source_mask: net(rule.source).netmask().into(),
+                interface: rule.interface.into(),
+                virtual_server: virtual_server_of(rule.serves),
+                first_port: rule.ports.0,
+                last_port: rule.ports.1,
+                protocol: Protocol::Tcp as u16,
+                reserved: 0,
+            })
+            .collect();
+        let prefix =
+            MarkPrefix { length: destination.prefix_len().into(), address: destination.addr().into() };
+        memory.v4.marks.insert(prefix, MarkRules::new(&rules, rules[0]));
+        if prefix.length == 32 && !memory.v4.vips.contains(&prefix.address) {
+            memory.v4.vips.push(prefix.address);
+        }
+    }
+}
+
+/// Index of the virtual server that listens on this.
+pub(crate) fn virtual_server_of(listens: &str) -> u32 {
+    let position = SERVICES.iter().position(|service| service.listens == listens);
+    position.map_or(NOBODY, |position| position as u32)
+}
+
 fn add_service(memory: &mut Memory, index: u32, service: &Service) {
     let scheduling = service.scheduling as u32;
-    memory.virtual_servers.insert(index, VirtualServer { scheduling, flags: service.flags });
+    memory.virtual_servers.insert(
+        index,
+        VirtualServer { scheduling, flags: service.flags, client_prefix: service.client_prefix },
+    );
     let pool: Vec<(u32, u32)> =
         (index * STRIDE..).zip(service.pool.iter().map(|(_, weight)| *weight)).collect();
     memory.scheduling.insert(index, scheduling_table(&pool));
-    let listens = at(service.listens);
-    match listens.ip() {
-        IpAddr::V4(vip) => listen(&mut memory.v4, vip.into(), listens.port(), service.protocol, index),
-        IpAddr::V6(vip) => listen(&mut memory.v6, vip.into(), listens.port(), service.protocol, index),
+    // That of a mark is on no address.
+    if let Ok(listens) = service.listens.parse::<SocketAddr>() {
+        match listens.ip() {
+            IpAddr::V4(vip) => listen(&mut memory.v4, vip.into(), listens.port(), service.protocol, index),
+            IpAddr::V6(vip) => listen(&mut memory.v6, vip.into(), listens.port(), service.protocol, index),
+        }
     }
     for ((real, _), (address, weight)) in pool.iter().zip(service.pool) {
         let address = at(address);

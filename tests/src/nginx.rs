@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::{Namespace, Process, wait_until};
 
-/// The port that every web server listens on, for IPv4 and IPv6.
+/// The port that every web server listens on, for IPv4 and IPv6; on 80 and 443 too, without TLS.
 pub const PORT: u16 = 8080;
 
 /// Starts nginx in `namespace`; its files are below `directory`, which is made.
@@ -49,6 +49,8 @@ http {{
     server {{
         listen {PORT} backlog=4096;
         listen [::]:{PORT} backlog=4096;
+        listen 80;
+        listen 443;
         default_type text/plain;
         location / {{ return 200 "{name}\n"; }}
         location /files/ {{ alias {files}/; sendfile on; }}

@@ -71,6 +71,8 @@ pub struct VirtualServer {
     pub state: VirtualServerState,
     /// Sums of weights.
     pub quorum: Quorum,
+    /// Clients that persistence binds to a real server, as last counted; none without persistence.
+    pub persistent_clients: Option<u64>,
     /// Of all its real servers.
     #[serde(flatten)]
     pub traffic: Traffic,

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     overrides::Overrides,
-    sweeper::{Rules, ticks},
+    sweeper::{Rules, ticks, unknown},
 };
 use crate::{
     config::model::{self, Check, Config, RealServer, VirtualServer},
@@ -18,7 +18,8 @@ use crate::{
         clock::Clock,
         maps::Maps,
         read,
-        sweep::{Seen, Timeouts},
+        sweep::{Rule, Seen},
+        templates::Persistence,
         write::{self, WriteError},
     },
     health::{self, Carried, Health, Start},
@@ -252,13 +253,13 @@ impl Engine {
         write::new_generation(&mut self.maps)
     }
 
-    /// What a sweep has seen: indices of real servers that are gone and have no connection left are given back.
+    /// What a sweep has seen: indices of real servers that are gone and that nothing refers to any more are given back.
     pub(super) fn swept(&mut self, seen: Seen) -> bool {
         let empty: Vec<u32> = self
             .registry
             .leaving()
             .map(|leaving| leaving.index)
-            .filter(|index| !seen.live.contains_key(index))
+            .filter(|index| seen.unused.contains(index))
             .collect();
         for &index in &empty {
             self.registry.release(index);
@@ -308,17 +309,30 @@ impl Engine {
 
     /// Tells the sweep the idle times of every real server.
     fn write_rules(&self) {
-        let by_index: HashMap<u32, Timeouts> = self
+        let rule = |virtual_server: u32, server: &VirtualServer| Rule {
+            timeouts: ticks(self.clock, &server.timeouts),
+            persistence: server.persistence.map(|it| Persistence {
+                virtual_server,
+                timeout: self.clock.ticks(it.timeout),
+                client_prefix: plan::client_prefix(server),
+            }),
+            leaving: false,
+        };
+        let by_index: HashMap<u32, Rule> = self
             .config
             .virtual_servers
             .iter()
             .filter_map(|server| {
-                Some((self.registry.virtual_server(&server.name)?, ticks(self.clock, &server.timeouts)))
+                let index = self.registry.virtual_server(&server.name)?;
+                Some((index, rule(index, server)))
             })
             .collect();
+        let leaving: HashSet<u32> = self.registry.leaving().map(|leaving| leaving.index).collect();
         let rules = self.current.real_servers.iter().map(|(&index, real)| {
-            let timeouts = by_index.get(&real.virtual_server).copied();
-            (index, timeouts.unwrap_or_else(|| ticks(self.clock, &model::Timeouts::default())))
+            let known = by_index.get(&real.virtual_server).copied();
+            let rule = known.unwrap_or_else(|| unknown(self.clock));
+            let gone = Rule { persistence: None, leaving: true, ..rule };
+            (index, if leaving.contains(&index) { gone } else { rule })
         });
         *self.rules.lock().unwrap_or_else(PoisonError::into_inner) = rules.collect();
     }

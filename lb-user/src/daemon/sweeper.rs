@@ -13,7 +13,7 @@ use crate::{
     dataplane::{
         clock::Clock,
         maps::Maps,
-        sweep::{Seen, SweepError, Timeouts, sweep, write_loads},
+        sweep::{Rule, Seen, SweepError, Timeouts, sweep, write_loads},
     },
 };
 
@@ -21,7 +21,7 @@ use crate::{
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What the sweep goes by, by real server index: written by the daemon, read before every sweep.
-pub(super) type Rules = Arc<Mutex<HashMap<u32, Timeouts>>>;
+pub(super) type Rules = Arc<Mutex<HashMap<u32, Rule>>>;
 
 /// Idle times as the sweep takes them.
 pub(super) fn ticks(clock: Clock, timeouts: &model::Timeouts) -> Timeouts {
@@ -36,6 +36,11 @@ pub(super) fn ticks(clock: Clock, timeouts: &model::Timeouts) -> Timeouts {
     }
 }
 
+/// For connections whose real server nobody knows any more.
+pub(super) fn unknown(clock: Clock) -> Rule {
+    Rule { timeouts: ticks(clock, &model::Timeouts::default()), persistence: None, leaving: false }
+}
+
 /// Sweeps until nobody takes the results any more.
 pub(super) fn run(
     mut maps: Maps,
@@ -46,15 +51,18 @@ pub(super) fn run(
     results: &mpsc::Sender<Result<Seen, SweepError>>,
 ) {
     let mut pause = PAUSE;
-    // Of connections whose real server nobody knows any more.
-    let unknown = ticks(clock, &model::Timeouts::default());
+    let unknown = unknown(clock);
     // The daemon ends the thread by dropping its end of `wake`.
     while matches!(wake.recv_timeout(pause), Ok(()) | Err(std::sync::mpsc::RecvTimeoutError::Timeout)) {
         let Some(now) = read_clock() else { continue };
         let rules = rules.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let timeouts = |index: u32| rules.get(&index).copied().unwrap_or(unknown);
-        let seen = sweep(&mut maps, now, &timeouts)
-            .and_then(|seen| write_loads(&mut maps, &seen, rules.keys().copied()).map(|()| seen));
+        let rule = |index: u32| rules.get(&index).copied().unwrap_or(unknown);
+        let seen = sweep(&mut maps, now, &rule).and_then(|mut seen| {
+            write_loads(&mut maps, &seen, rules.keys().copied())?;
+            let leaving = rules.iter().filter(|(_, rule)| rule.leaving).map(|(&index, _)| index);
+            seen.unused = leaving.filter(|index| !seen.refers_to(*index)).collect();
+            Ok(seen)
+        });
         let took = clock.since(now, read_clock());
         pause = PAUSE.max(took * 10);
         if results.blocking_send(seen).is_err() {

@@ -126,9 +126,15 @@ fn virtual_server(
             VirtualServerState::Down
         },
         quorum: Quorum { need: server.quorum, have: pool.map_or(0, |pool| pool.quorum.have) },
+        persistent_clients: server.persistence.map(|_| clients(engine, server)),
         traffic: real_servers.iter().fold(Traffic::default(), |sum, real| add(sum, real.traffic)),
         real_servers,
     })
+}
+
+fn clients(engine: &Engine, server: &VirtualServer) -> u64 {
+    let index = engine.registry.virtual_server(&server.name);
+    index.and_then(|index| engine.seen.bound.clients.get(&index)).copied().unwrap_or(0)
 }
 
 fn real_server(

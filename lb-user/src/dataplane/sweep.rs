@@ -1,4 +1,4 @@
-//! Forgets connections that have been idle for too long, and counts those that are alive.
+//! Forgets connections that have been idle for too long, and templates that are out of use; counts what is alive.
 
 use std::{
     collections::{BTreeMap, HashMap as StdHashMap},
@@ -13,14 +13,28 @@ use aya::{
 use lb_common::{
     addr::Address,
     connection::{Connection, ConnectionKey, HalfOpen, flags},
+    mark::MarkRules,
     service::Load,
     tcp::TcpState,
+    template::TemplateKey,
 };
 
 use super::{
     batch,
     maps::{FamilyMaps, Maps},
+    templates::{self, Bound, Persistence},
 };
+
+/// What the sweep goes by for a real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Idle times of its connections.
+    pub timeouts: Timeouts,
+    /// Of its virtual server; none when it is leaving.
+    pub persistence: Option<Persistence>,
+    /// It is no more: whether anything refers to its index is asked.
+    pub leaving: bool,
+}
 
 /// Idle times in ticks of the connections of one virtual server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +79,18 @@ pub struct Seen {
     pub source_nat: u64,
     /// Connections forgotten.
     pub expired: u64,
+    /// Templates of persistence.
+    pub bound: Bound,
+    /// Real servers that were leaving before the sweep began, and to which it has found nothing that refers.
+    pub unused: Vec<u32>,
+}
+
+impl Seen {
+    /// Whether a connection or a template refers to the real server at `index`.
+    #[must_use]
+    pub fn refers_to(&self, index: u32) -> bool {
+        self.live.contains_key(&index) || self.bound.real_servers.contains(&index)
+    }
 }
 
 /// Why a sweep ended early. The next one goes on.
@@ -90,15 +116,15 @@ const fn half<A>(connection: &Connection<A>) -> Half {
     Half { flags: connection.flags, last_seen: connection.last_seen, real_server: connection.real_server }
 }
 
-/// Sweeps all tables once. `timeouts` answers for a real server index; `now` is the data plane's clock.
+/// Sweeps all tables once. `rule` answers for a real server index; `now` is the data plane's clock.
 ///
 /// # Errors
 ///
 /// [`SweepError`].
-pub fn sweep(maps: &mut Maps, now: u32, timeouts: &impl Fn(u32) -> Timeouts) -> Result<Seen, SweepError> {
+pub fn sweep(maps: &mut Maps, now: u32, rule: &impl Fn(u32) -> Rule) -> Result<Seen, SweepError> {
     let mut seen = Seen::default();
-    family(&mut maps.v4, now, timeouts, &mut seen)?;
-    family(&mut maps.v6, now, timeouts, &mut seen)?;
+    family(&mut maps.v4, now, rule, &mut seen)?;
+    family(&mut maps.v6, now, rule, &mut seen)?;
     Ok(seen)
 }
 
@@ -126,24 +152,28 @@ pub fn write_loads(
 fn family<A>(
     maps: &mut FamilyMaps<A>,
     now: u32,
-    timeouts: &impl Fn(u32) -> Timeouts,
+    rule: &impl Fn(u32) -> Rule,
     seen: &mut Seen,
 ) -> Result<(), SweepError>
 where
-    A: Address + Hash + 'static,
+    A: Address + Hash + Pod,
+    MarkRules<A>: Pod,
+    TemplateKey<A>: Pod,
     ConnectionKey<A>: Pod,
     Connection<A>: Pod,
     HalfOpen<A>: Pod,
     lb_common::service::VipKey<A>: Pod,
     lb_common::service::ServiceKey<A>: Pod,
 {
-    let mut sweep = Sweep { now, timeouts, seen, expired: Vec::new() };
+    let mut sweep = Sweep { now, rule, seen, expired: Vec::new(), connected: StdHashMap::new() };
     sweep.pair(Which::Tcp, &maps.tcp, |connection: &Connection<A>| connection)?;
     sweep.remove(&mut maps.tcp)?;
     sweep.pair(Which::Udp, &maps.udp, |connection: &Connection<A>| connection)?;
     sweep.remove(&mut maps.udp)?;
     sweep.pair(Which::HalfOpen, &maps.half_open, |half: &HalfOpen<A>| &half.connection)?;
-    sweep.remove(&mut maps.half_open)
+    sweep.remove(&mut maps.half_open)?;
+    let Sweep { seen, connected, .. } = sweep;
+    templates::sweep(&mut maps.templates, now, connected, &|index| rule(index).persistence, &mut seen.bound)
 }
 
 /// Which table is swept.
@@ -184,12 +214,14 @@ impl Which {
 
 struct Sweep<'a, A, F> {
     now: u32,
-    timeouts: &'a F,
+    rule: &'a F,
     seen: &'a mut Seen,
     expired: Vec<ConnectionKey<A>>,
+    /// Clients of persistent virtual servers with connections that are alive and proven, and a real server of theirs.
+    connected: StdHashMap<TemplateKey<A>, u32>,
 }
 
-impl<A: Address + Hash, F: Fn(u32) -> Timeouts> Sweep<'_, A, F>
+impl<A: Address + Hash, F: Fn(u32) -> Rule> Sweep<'_, A, F>
 where
     ConnectionKey<A>: Pod,
 {
@@ -217,18 +249,25 @@ where
             let other = reply.unwrap_or(Half { flags: 0, ..half(&request) });
             let state = TcpState::of(request.flags, other.flags);
             let age = self.age(request.last_seen).min(self.age(other.last_seen));
-            if age >= which.timeout(state, request.flags, (self.timeouts)(request.real_server)) {
+            let rule = (self.rule)(request.real_server);
+            if age >= which.timeout(state, request.flags, rule.timeouts) {
                 self.seen.expired += 1;
                 self.expired.push(key);
                 self.expired.extend(reply.map(|_| reply_key));
             } else {
                 which.count(state, self.seen, request.real_server);
                 self.seen.source_nat += u64::from(request.flags & flags::SOURCE_NAT != 0);
+                // A flood of SYNs keeps no template alive.
+                if let (Some(it), Which::Tcp | Which::Udp) = (rule.persistence, which) {
+                    let client = key.source.masked(it.client_prefix);
+                    let key = TemplateKey { client, virtual_server: it.virtual_server };
+                    self.connected.insert(key, request.real_server);
+                }
             }
         }
         // Replies without a request: what eviction has left, or a connection that is just being added.
         for (key, half) in waiting {
-            let timeout = which.timeout(TcpState::Close, 0, (self.timeouts)(half.real_server));
+            let timeout = which.timeout(TcpState::Close, 0, (self.rule)(half.real_server).timeouts);
             if self.age(half.last_seen) >= timeout {
                 self.expired.push(key);
             }

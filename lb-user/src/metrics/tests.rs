@@ -30,6 +30,7 @@ fn virtual_server(name: &str, address: &str, state: VirtualServerState) -> Virtu
         scheduler: "wlc".to_owned(),
         state,
         quorum: Quorum { need: 1, have: 1 },
+        persistent_clients: address.strip_prefix("fwmark ").map(|_| 3),
         traffic: Traffic::default(),
         real_servers: Vec::new(),
     }

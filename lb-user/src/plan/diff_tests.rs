@@ -15,8 +15,8 @@ use crate::config::model::VirtualServer;
 fn apply(wanted: &mut Wanted, write: Write) {
     match write {
         Write::Settings(change) => {
-            assert_eq!(change.old, Some((wanted.hash_key, wanted.ticks_per_second)));
-            (wanted.hash_key, wanted.ticks_per_second) = change.new.unwrap();
+            assert_eq!(change.old, Some((wanted.hash_key, wanted.ticks_per_second, wanted.flags)));
+            (wanted.hash_key, wanted.ticks_per_second, wanted.flags) = change.new.unwrap();
         }
         Write::Interface(change) => put(&mut wanted.interfaces, change),
         Write::RealServer(change) => put(&mut wanted.real_servers, change),

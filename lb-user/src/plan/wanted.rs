@@ -333,7 +333,8 @@ const fn farewell(on_down: OnDown) -> u16 {
 }
 
 /// Bits of a client's address that persistence looks at; 0 without.
-fn client_prefix(config: &model::VirtualServer) -> u32 {
+#[must_use]
+pub fn client_prefix(config: &model::VirtualServer) -> u32 {
     let of_family = |it: model::Persistence| if config.is_ipv6() { it.prefix_v6 } else { it.prefix_v4 };
     config.persistence.map_or(0, |it| u32::from(of_family(it)))
 }

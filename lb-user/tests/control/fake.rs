@@ -193,6 +193,7 @@ pub(crate) fn status() -> Status {
             scheduler: "wlc".to_owned(),
             state: VirtualServerState::Up,
             quorum: Quorum { need: 1, have: 51 },
+            persistent_clients: None,
             traffic: traffic(12),
             real_servers: vec![
                 real_server("web1", RealServerState::Up, 50, 12),

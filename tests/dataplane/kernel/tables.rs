@@ -9,10 +9,12 @@ use aya::{
     maps::{HashMap, MapData},
 };
 use lb_common::{
-    connection::{Connection, ConnectionKey, HalfOpen, NextHop},
+    addr::Address,
+    connection::{Connection, HalfOpen, NextHop},
     hash::HashKey,
     limits::ATTACHED_INTERFACES,
     service::{ServiceKey, VipKey},
+    template::Template,
 };
 use lb_ebpf::memory::{Family, Memory};
 use lb_user::{
@@ -28,6 +30,7 @@ pub(super) fn wanted(memory: &Memory) -> Wanted {
     Wanted {
         hash_key: HashKey(settings.hash_key),
         ticks_per_second: settings.ticks_per_second,
+        flags: settings.flags,
         interfaces: memory.interfaces.clone(),
         v4: family(&memory.v4),
         v6: family(&memory.v6),
@@ -42,12 +45,13 @@ pub(super) fn wanted(memory: &Memory) -> Wanted {
     }
 }
 
-fn family<A: Copy + Ord>(family: &Family<A>) -> plan::Family<A> {
+fn family<A: Address + Ord>(family: &Family<A>) -> plan::Family<A> {
     let copy = |(from, to): (&ServiceKey<A>, &ServiceKey<A>)| (*from, *to);
     plan::Family {
         vips: family.vips.iter().map(|vip| (VipKey(*vip), 0)).collect(),
         services: family.services.iter().map(|(key, index)| (*key, *index)).collect(),
         reverse: family.reverse.iter().map(copy).collect(),
+        marks: family.marks.iter().map(|(prefix, rules)| (*prefix, rules.used().to_vec())).collect(),
     }
 }
 
@@ -57,6 +61,8 @@ pub(super) fn follow(maps: &mut Maps, memory: &Memory) {
     for (index, load) in &memory.loads {
         maps.loads.set(*index, load, 0).unwrap();
     }
+    forget(&mut maps.v4.templates, &memory.v4.templates);
+    forget(&mut maps.v6.templates, &memory.v6.templates);
     forget(&mut maps.v4.tcp, &memory.v4.tcp);
     forget(&mut maps.v6.tcp, &memory.v6.tcp);
     forget(&mut maps.v4.udp, &memory.v4.udp);
@@ -73,6 +79,8 @@ pub(super) fn compare(maps: &Maps, memory: &Memory) {
     compare_entries(&maps.v6.udp, &memory.v6.udp, timeless);
     compare_entries(&maps.v4.half_open, &memory.v4.half_open, half_timeless);
     compare_entries(&maps.v6.half_open, &memory.v6.half_open, half_timeless);
+    compare_entries(&maps.v4.templates, &memory.v4.templates, template_timeless);
+    compare_entries(&maps.v6.templates, &memory.v6.templates, template_timeless);
     for (index, load) in &memory.loads {
         assert_eq!(maps.loads.get(index, 0).unwrap(), *load, "load of real server {index}");
     }
@@ -96,12 +104,9 @@ fn forget<K: Pod + Eq + Hash, V: Pod>(map: &mut HashMap<MapData, K, V>, wanted: 
     }
 }
 
-fn compare_entries<A, V>(
-    map: &HashMap<MapData, ConnectionKey<A>, V>,
-    host: &Collection<ConnectionKey<A>, V>,
-    timeless: fn(V) -> V,
-) where
-    ConnectionKey<A>: Pod + Eq + Hash + Debug,
+fn compare_entries<K, V>(map: &HashMap<MapData, K, V>, host: &Collection<K, V>, timeless: fn(V) -> V)
+where
+    K: Pod + Eq + Hash + Debug,
     V: Pod + PartialEq + Debug,
 {
     let keys: HashSet<_> = map.keys().map(Result::unwrap).collect();
@@ -118,6 +123,10 @@ fn compare_entries<A, V>(
 fn timeless<A>(entry: Connection<A>) -> Connection<A> {
     let next_hop = if entry.next_hop.mtu == 0 { NextHop::default() } else { entry.next_hop };
     Connection { last_seen: 0, next_hop, ..entry }
+}
+
+fn template_timeless(template: Template) -> Template {
+    Template { last_used: 0, ..template }
 }
 
 fn half_timeless<A>(entry: HalfOpen<A>) -> HalfOpen<A> {

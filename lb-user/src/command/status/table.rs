@@ -111,7 +111,8 @@ fn virtual_server_row(server: &VirtualServer) -> Vec<Cell> {
         Cell::new(server.state).fg(colour),
         Cell::new(format!("{} (quorum {})", server.quorum.have, server.quorum.need)),
     ];
-    row.extend(traffic(&server.traffic, String::new()));
+    let bound = server.persistent_clients.map(|clients| format!("{} clients bound", short(clients)));
+    row.extend(traffic(&server.traffic, bound.unwrap_or_default()));
     row
 }
 

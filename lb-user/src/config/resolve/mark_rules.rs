@@ -1,6 +1,9 @@
 //! What must hold between marks, the packets they match, and the virtual servers they name.
 
+use std::collections::BTreeMap;
+
 use ipnet::IpNet;
+use lb_common::limits::{MARK_PREFIXES, MARK_RULES};
 
 use super::{
     fwmark::{self, MatchDraft},
@@ -26,6 +29,7 @@ pub(super) fn check(
         interfaces(global, fwmarks, mistakes);
     }
     order(fwmarks, mistakes);
+    crowded(fwmarks, mistakes);
     // A mark that could not be read may be the one that is looked for.
     if fwmarks.iter().any(|fwmark| fwmark.mark.is_none()) {
         return;
@@ -33,7 +37,10 @@ pub(super) fn check(
     for server in servers {
         if let Some(used) = &server.fwmark {
             match fwmarks.iter().find(|fwmark| fwmark.mark.as_ref() == Some(used)) {
-                Some(fwmark) => meets(server, fwmark, mistakes),
+                Some(fwmark) => {
+                    meets(server, fwmark, mistakes);
+                    not_marked(server, fwmark, mistakes);
+                }
                 None => {
                     let message = format!("no [[fwmark]] defines mark {}", used.get_ref());
                     mistakes.push(
@@ -83,6 +90,60 @@ fn shadowed(earlier: &MatchDraft, later: &MatchDraft) -> Diagnostic {
         Diagnostic::warning("shadowed-match", later.span.clone(), "this match never gets its turn")
             .place(earlier.span.clone(), "an earlier mark has all its packets")
             .help("the first mark in the file wins: put the narrower one first")
+    }
+}
+
+/// The data plane looks at so many rules for a packet, and knows so many destinations. The first that is too many is told.
+fn crowded(fwmarks: &[fwmark::Draft], mistakes: &Mistakes) {
+    let all = || fwmarks.iter().flat_map(|fwmark| &fwmark.matches);
+    let rules = |one: &MarkMatch| one.ports.len().max(1);
+    let around = |inner: &IpNet| {
+        let around = all().filter(|one| one.model.destination.contains(inner));
+        around.map(|one| rules(&one.model)).sum::<usize>()
+    };
+    let mut destinations: BTreeMap<IpNet, usize> = BTreeMap::new();
+    let (mut v4, mut v6) = (0, 0);
+    for one in all() {
+        let destination = one.model.destination;
+        let known = destinations.len();
+        let count = *destinations.entry(destination).or_insert_with(|| around(&destination));
+        if count > MARK_RULES as usize {
+            let message = format!("{count} rules are about {destination}, and {MARK_RULES} is the most");
+            let crowded = Diagnostic::error("too-many-mark-rules", one.span.clone(), message);
+            mistakes.push(crowded.help(
+                "each port or range of each match is one, those of wider destinations too: write ranges, or fewer",
+            ));
+            return;
+        }
+        let family = if destination.addr().is_ipv4() { &mut v4 } else { &mut v6 };
+        *family += destinations.len() - known;
+        if *family > MARK_PREFIXES as usize {
+            let message = format!("there are more than {MARK_PREFIXES} destinations of one address family");
+            let crowded = Diagnostic::error("too-many-mark-destinations", one.span.clone(), message);
+            mistakes.push(crowded.help("join neighbours into wider prefixes"));
+            return;
+        }
+    }
+}
+
+/// A client that means a real server itself gets the mark, too.
+fn not_marked(server: &virtual_server::Draft, fwmark: &fwmark::Draft, mistakes: &Mistakes) {
+    for real in &server.real_servers {
+        let (address, protocol) = (real.model.address, server.options.protocol);
+        let is_for = |one: &&MatchDraft| {
+            let port = |range: &(u16, u16)| (range.0..=range.1).contains(&address.port());
+            one.model.protocol == protocol
+                && one.model.destination.contains(&address.ip())
+                && (one.model.ports.is_empty() || address.port() == 0 || one.model.ports.iter().any(port))
+        };
+        if let Some(one) = fwmark.matches.iter().find(is_for) {
+            let message = format!("packets for the real server {} carry its mark themselves", address.ip());
+            mistakes.push(
+                Diagnostic::warning("real-server-is-marked", real.address_at.clone(), message)
+                    .place(one.span.clone(), "by this match")
+                    .help("clients that mean this server get any of the pool; narrow the destination"),
+            );
+        }
     }
 }
 

@@ -66,19 +66,22 @@ fn listeners(servers: &[virtual_server::Draft], mistakes: &Mistakes) {
     #[derive(PartialEq, Eq, Hash)]
     enum Key {
         Address(SocketAddr, Protocol),
-        Fwmark(u32, Protocol),
+        Fwmark(u32, Protocol, Option<bool>),
     }
     let keys = servers.iter().flat_map(|server| {
         let protocol = server.options.protocol;
         let addresses = server.addresses.iter();
         let addresses = addresses.map(move |at| (Key::Address(*at.get_ref(), protocol), at.span()));
-        let fwmark = server.fwmark.iter().map(move |at| (Key::Fwmark(*at.get_ref(), protocol), at.span()));
+        // A mark may have a pool of each address family.
+        let ipv4 = server.real_servers.first().map(|real| real.model.address.is_ipv4());
+        let fwmark = server.fwmark.iter();
+        let fwmark = fwmark.map(move |at| (Key::Fwmark(*at.get_ref(), protocol, ipv4), at.span()));
         addresses.chain(fwmark)
     });
     unique(keys, |key, span, first| {
         let what = match key {
             Key::Address(address, protocol) => format!("{} {}", shown(address), word(protocol)),
-            Key::Fwmark(mark, protocol) => format!("mark {mark} {}", word(protocol)),
+            Key::Fwmark(mark, protocol, _) => format!("mark {mark} {}", word(protocol)),
         };
         let message = format!("{what} is already served");
         mistakes.push(Diagnostic::error("duplicate-virtual-server", span, message).place(first, "here"));
