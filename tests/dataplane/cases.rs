@@ -22,9 +22,12 @@ macro_rules! cases {
     };
 }
 
+mod answers;
 mod choice;
 mod content;
+mod errors;
 mod foreign;
+mod fragments;
 mod handshake;
 mod life;
 mod reset;
@@ -32,5 +35,16 @@ mod reset;
 /// All of them.
 #[cfg(feature = "root")]
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
-    [choice::ALL, content::ALL, foreign::ALL, handshake::ALL, life::ALL, reset::ALL].into_iter().flatten()
+    let all = [
+        answers::ALL,
+        choice::ALL,
+        content::ALL,
+        errors::ALL,
+        foreign::ALL,
+        fragments::ALL,
+        handshake::ALL,
+        life::ALL,
+        reset::ALL,
+    ];
+    all.into_iter().flatten()
 }
