@@ -6,6 +6,7 @@ mod control;
 mod download;
 mod given;
 mod kill;
+mod path;
 mod site;
 mod traffic;
 mod transfer;

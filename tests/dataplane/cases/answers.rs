@@ -10,12 +10,10 @@ use crate::icmp::{LINK, Message};
 use crate::lab::{Lab, reply};
 use crate::packet::{Checksum, Packet, tcp, udp};
 use crate::reset;
-use crate::world::{DNS, DNS_V6, EMPTY, WEB, WEB_V6, arriving, at};
+use crate::world::{DNS, DNS_V6, EMPTY, NARROW_MTU, SAME_PORT, WEB, WEB_V6, arriving, at};
 
 const CLIENT: &str = "198.51.100.7:40000";
 const CLIENT_V6: &str = "[2001:db8:1::7]:40000";
-/// What the way to the real servers takes in some cases.
-const NARROW: u16 = 1400;
 
 cases![
     tcp_without_a_real_server_is_reset_at_once,
@@ -24,7 +22,6 @@ cases![
     a_request_too_large_for_the_way_is_answered_with_what_fits,
     a_reply_too_large_for_the_way_is_the_kernels_as_it_came,
     segments_joined_on_the_way_are_the_kernels_to_divide,
-    a_way_that_has_become_wider_is_used,
     an_answer_quotes_no_more_than_it_may,
 ];
 
@@ -42,17 +39,6 @@ fn is_answered(lab: &mut Lab<'_>, packet: &Packet, outcome: Outcome, kind: (u8, 
     let ended = lab.frame(wire.index.into(), &frame);
     assert_eq!((ended.verdict.outcome(), ended.verdict.interface()), (outcome, wire.index), "{packet:?}");
     assert_eq!(ended.bytes, [link, message.network()].concat(), "{packet:?}");
-}
-
-/// The way to the real servers takes [`NARROW`] bytes; the wire is as it was.
-fn narrow(lab: &mut Lab<'_>) {
-    lab.change_and_renew(|memory| {
-        let inside = crate::world::INSIDE.index;
-        let v4 = memory.v4.routes.values_mut();
-        v4.chain(memory.v6.routes.values_mut())
-            .filter(|hop| hop.interface == inside)
-            .for_each(|hop| hop.mtu = NARROW);
-    });
 }
 
 fn tcp_without_a_real_server_is_reset_at_once(lab: &mut Lab<'_>) {
@@ -98,28 +84,27 @@ fn a_client_out_of_hops_learns_that_from_the_vip(lab: &mut Lab<'_>) {
 }
 
 fn a_request_too_large_for_the_way_is_answered_with_what_fits(lab: &mut Lab<'_>) {
-    narrow(lab);
-    let server = lab.establishes(at(CLIENT), WEB);
+    let server = lab.establishes(at(CLIENT), SAME_PORT);
     lab.establishes(at(CLIENT_V6), WEB_V6);
-    let data = |length| tcp(at(CLIENT), at(WEB), ACK).with(&vec![7; length]);
-    let data_v6 = |length| tcp(at(CLIENT_V6), at(WEB_V6), ACK).with(&vec![7; length]);
+    // The second real server is the one with the narrow way.
+    let second = at("[2001:db8:1::7]:40001");
+    lab.establishes(second, WEB_V6);
+    let data = |length| tcp(at(CLIENT), at(SAME_PORT), ACK).with(&vec![7; length]);
+    let data_v6 = |length| tcp(second, at(WEB_V6), ACK).with(&vec![7; length]);
     lab.reaches(&data(1360), Outcome::Forwarded);
     lab.reaches(&data_v6(1340), Outcome::Forwarded);
     for more in [1, 2, 100] {
-        is_answered(lab, &data(1360 + more), Outcome::TooBig, (3, 4), NARROW.into());
-        is_answered(lab, &data_v6(1340 + more), Outcome::TooBig, (2, 0), NARROW.into());
+        is_answered(lab, &data(1360 + more), Outcome::TooBig, (3, 4), NARROW_MTU.into());
+        is_answered(lab, &data_v6(1340 + more), Outcome::TooBig, (2, 0), NARROW_MTU.into());
     }
     let divisible = Packet { dont_fragment: false, ..data(1361) };
     lab.hands_up(&divisible, &Packet { destination: server, ..divisible.clone() });
 }
 
 fn a_reply_too_large_for_the_way_is_the_kernels_as_it_came(lab: &mut Lab<'_>) {
-    lab.change_and_renew(|memory| {
-        let outside = crate::world::OUTSIDE.index;
-        memory.v4.routes.values_mut().filter(|hop| hop.interface == outside).for_each(|hop| hop.mtu = NARROW);
-    });
-    let server = lab.establishes(at(CLIENT), WEB);
-    let large = tcp(server, at(CLIENT), ACK).with(&[7; 1361]);
+    let client = at("198.51.100.8:40000");
+    let server = lab.establishes(client, WEB);
+    let large = tcp(server, client, ACK).with(&[7; 1361]);
     lab.leaves_alone(&large, Outcome::Oversized);
     let divisible = Packet { dont_fragment: false, ..large };
     lab.hands_up(&divisible, &Packet { source: at(WEB), ..divisible.clone() });
@@ -129,14 +114,6 @@ fn segments_joined_on_the_way_are_the_kernels_to_divide(lab: &mut Lab<'_>) {
     let server = lab.establishes(at(CLIENT), WEB);
     let joined = tcp(at(CLIENT), at(WEB), ACK).with(&[7; 2920]);
     lab.hands_up(&joined, &Packet { destination: server, ..joined.clone() });
-}
-
-fn a_way_that_has_become_wider_is_used(lab: &mut Lab<'_>) {
-    narrow(lab);
-    let server = lab.establishes(at(CLIENT), WEB);
-    lab.change(|memory| memory.v4.routes.values_mut().for_each(|hop| hop.mtu = 1500));
-    let data = tcp(at(CLIENT), at(WEB), ACK).with(&[7; 1460]);
-    assert_eq!(lab.reaches(&data, Outcome::Forwarded), server);
 }
 
 fn an_answer_quotes_no_more_than_it_may(lab: &mut Lab<'_>) {
@@ -162,4 +139,14 @@ fn answers_are_limited_and_what_is_beyond_is_dropped() {
     lab.leaves_alone(&Packet { hops: 1, ..tcp(at(CLIENT), at(WEB), SYN) }, Outcome::AnswerLimited);
     // The others go on.
     lab.establishes(at(CLIENT), WEB);
+}
+
+/// On the host alone: routes of the kernel stay as they are.
+#[test]
+fn a_way_that_has_become_wider_is_used() {
+    let mut lab = Lab::on_host();
+    let server = lab.establishes(at(CLIENT), SAME_PORT);
+    lab.change(|memory| memory.v4.routes.values_mut().for_each(|hop| hop.mtu = 1500));
+    let data = tcp(at(CLIENT), at(SAME_PORT), ACK).with(&[7; 1460]);
+    assert_eq!(lab.reaches(&data, Outcome::Forwarded), server);
 }
