@@ -34,7 +34,6 @@ pub(crate) fn for_vip<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     let datagram = &desk.arrival.datagram;
     let key = &datagram.key;
     let Some(index) = service(tables, &desk.arrival) else { return Outcome::NoService };
-    let Some(server) = tables.virtual_server(index).copied() else { return Outcome::NoRealServer };
     if key.source == key.destination {
         return Outcome::Land;
     }
@@ -47,6 +46,7 @@ pub(crate) fn for_vip<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     if datagram.ttl <= 1 {
         return Outcome::TimeExceeded;
     }
+    let Some(server) = tables.virtual_server(index).copied() else { return Outcome::NoRealServer };
     let begins = datagram.protocol == Protocol::Udp || datagram.flags & (SYN | ACK) == SYN;
     // A reset of nothing, or an answer to a SYN that nobody sent, opens nothing.
     if !begins && (datagram.flags & (SYN | RST) != 0 || server.flags & virtual_server::ADOPT == 0) {
