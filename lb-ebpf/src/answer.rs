@@ -29,7 +29,7 @@ pub(crate) const fn is_asked_for(outcome: u32) -> bool {
 /// Resets and ICMP errors get no answer (RFC 9293 section 3.10.7.1, RFC 1122 section 3.2.2): the former are refused here, the
 /// latter do not come here, and neither do packets to or from groups, or fragments but the first.
 #[inline(always)]
-pub fn answer<A: Icmp, P: Packet, T: Tables<A>>(
+pub(crate) fn answer<A: Icmp, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &mut T,
     desk: &Desk<A>,

@@ -42,7 +42,6 @@ pub(crate) fn for_service<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     if index == NOBODY {
         return Outcome::NoService;
     }
-    let Some(server) = tables.virtual_server(index).copied() else { return Outcome::NoRealServer };
     if key.source == key.destination {
         return Outcome::Land;
     }
@@ -55,6 +54,7 @@ pub(crate) fn for_service<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     if datagram.ttl <= 1 {
         return Outcome::TimeExceeded;
     }
+    let Some(server) = tables.virtual_server(index).copied() else { return Outcome::NoRealServer };
     let begins = begins(datagram);
     let crowded = datagram.protocol == Protocol::Tcp && pressure::is_on(tables, &desk.arrival);
     // A reset of nothing, or an answer to a SYN that nobody sent, opens nothing.

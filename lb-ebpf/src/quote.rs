@@ -37,7 +37,7 @@ struct Places {
 
 /// Translates the ICMP packet on the desk if it is about a known connection; all other ICMP is the kernel's.
 #[inline(always)]
-pub fn translate<A: Icmp + Fragmented + RealAddress, P: Packet, T: Tables<A>>(
+pub(crate) fn translate<A: Icmp + Fragmented + RealAddress, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &mut T,
     desk: &mut Desk<A>,

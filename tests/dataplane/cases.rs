@@ -22,9 +22,12 @@ macro_rules! cases {
     };
 }
 
+mod answers;
 mod choice;
 mod content;
+mod errors;
 mod foreign;
+mod fragments;
 mod hairpin;
 mod handshake;
 mod life;
@@ -35,17 +38,19 @@ mod reset;
 /// All of them.
 #[cfg(feature = "root")]
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
-    [
+    let all = [
+        answers::ALL,
         choice::ALL,
         content::ALL,
+        errors::ALL,
         foreign::ALL,
+        fragments::ALL,
         hairpin::ALL,
         handshake::ALL,
         life::ALL,
         marks::ALL,
         persistence::ALL,
         reset::ALL,
-    ]
-    .into_iter()
-    .flatten()
+    ];
+    all.into_iter().flatten()
 }

@@ -3,10 +3,12 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use lb_common::addr::{V4, V6};
+use lb_common::connection::ConnectionKey;
 use lb_common::outcome::{Disposition, Outcome};
 use lb_ebpf::memory::{Family, Memory, OfFamily};
 use proptest::prelude::*;
 
+use crate::icmp;
 use crate::lab::{Ended, Lab, hex};
 use crate::read::read;
 use crate::reset;
@@ -103,19 +105,32 @@ fn is_of<A: OfFamily, const LENGTH: usize>(
     let (Some(source), Some(destination)): (Option<A>, Option<A>) = (at(first), at(first + LENGTH)) else {
         return false;
     };
+    // An error is of the connection whose packet it quotes.
+    let (source, destination) = match icmp::quoted_ends(frame) {
+        Some((from, to)) if !family.vips.contains(&destination) => {
+            return keys(family).any(|key| (key.source.to_ip(), key.destination.to_ip()) == (to, from));
+        }
+        _ => (source, destination),
+    };
     let ports = read(frame).map(|seen| (seen.source.port(), seen.destination.port()));
-    let keys = family.tcp.keys().chain(family.udp.keys()).chain(family.half_open.keys());
     family.vips.contains(&destination)
         || family.marks.keys().any(|prefix| destination.masked(prefix.length) == prefix.address)
-        || keys.filter(|key| (key.source, key.destination) == (source, destination)).any(|key| {
+        || keys(family).filter(|key| (key.source, key.destination) == (source, destination)).any(|key| {
             ports.is_none_or(|ports| ports == (key.source_port.number(), key.destination_port.number()))
         })
 }
 
+/// What the connections of a family are looked up by.
+fn keys<A>(family: &Family<A>) -> impl Iterator<Item = &ConnectionKey<A>> {
+    family.tcp.keys().chain(family.udp.keys()).chain(family.half_open.keys())
+}
+
 fn is_safe(ours: bool, frame: &[u8], ended: &Ended) -> Result<(), String> {
     let disposition = ended.verdict.outcome().disposition();
-    let resets = ended.verdict.outcome() == Outcome::Reset;
-    if !resets && ended.bytes.len() != frame.len() {
+    let outcome = ended.verdict.outcome();
+    let resets = outcome == Outcome::Reset;
+    let answers = matches!(outcome, Outcome::Refused | Outcome::TimeExceeded | Outcome::TooBig);
+    if !resets && !answers && ended.bytes.len() != frame.len() {
         return Err("its length changed".into());
     }
     if disposition == Disposition::Pass && ended.bytes != frame {
@@ -126,6 +141,12 @@ fn is_safe(ours: bool, frame: &[u8], ended: &Ended) -> Result<(), String> {
     }
     if resets {
         return reset::check(frame, &ended.bytes);
+    }
+    if answers {
+        return icmp::is_answer(outcome, frame, &ended.bytes);
+    }
+    if outcome == Outcome::IcmpTranslated {
+        return icmp::is_translated(frame, &ended.bytes);
     }
     if !matches!(disposition, Disposition::Send | Disposition::Kernel) {
         return Ok(());

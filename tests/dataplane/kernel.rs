@@ -46,6 +46,8 @@ pub(crate) struct Kernel {
     wanted: Wanted,
     /// Outcomes counted before the current lab.
     counted: Outcomes,
+    /// Frames it was given.
+    frames: u32,
 }
 
 /// Actions of XDP (linux/bpf.h).
@@ -56,6 +58,12 @@ const REDIRECT: u32 = 4;
 
 /// The kernel takes no frame that is shorter than an Ethernet header.
 const SHORTEST: usize = 14;
+
+/// Bytes that an answer is longer than what it quotes, at most: headers of IPv6 and ICMPv6.
+const GROWTH: usize = 48;
+
+/// Frames between two times that the program's answers are allowed anew: fewer than it gives at once.
+const REFILL: u32 = 500;
 
 /// Sizes with room for so many established connections of each family and for the world.
 fn sizes(connections: usize) -> Sizes {
@@ -71,7 +79,7 @@ impl Kernel {
     pub(crate) fn load(connections: usize, pins: &Pins) -> Self {
         let ebpf = load::load(&sizes(connections), pins).unwrap().ebpf;
         let maps = Maps::open(pins).unwrap();
-        Self { ebpf, maps, wanted: Wanted::default(), counted: Outcomes::new() }
+        Self { ebpf, maps, wanted: Wanted::default(), counted: Outcomes::new(), frames: 0 }
     }
 
     /// Loads the program and writes the world.
@@ -87,7 +95,7 @@ impl Kernel {
         // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let context: Vec<u8> =
             [0, frame.len() as u32, 0, interface, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect();
-        let mut after = vec![0; frame.len()];
+        let mut after = vec![0; frame.len() + GROWTH];
         let options = TestRunOptions {
             data_in: Some(frame),
             data_out: Some(&mut after),
@@ -119,6 +127,7 @@ impl Kernel {
     /// takes the kernel long.
     pub(crate) fn clear(&mut self) {
         tables::follow(&mut self.maps, &Memory::default());
+        tables::forget_fragments(&mut self.ebpf);
         self.counted = tables::outcomes(&self.maps);
     }
 
@@ -145,6 +154,10 @@ const fn actions(interface: u32, verdict: Verdict) -> &'static [u32] {
 
 impl Twin for Kernel {
     fn agrees(&mut self, interface: u32, frame: &[u8], verdict: Verdict, after: &[u8]) -> bool {
+        self.frames += 1;
+        if self.frames.is_multiple_of(REFILL) {
+            tables::allow_answers(&mut self.ebpf);
+        }
         if frame.len() < SHORTEST {
             return false;
         }

@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails where it stands")]
 
 mod cases;
+mod fragments;
 mod fuzz;
+mod icmp;
 #[cfg(feature = "root")]
 mod kernel;
 mod lab;

@@ -10,6 +10,8 @@ use lb_common::{
 };
 use lb_ebpf::memory::{Family, Memory, OfFamily};
 
+use crate::fragments::cut;
+use crate::icmp::{Message, quote};
 use crate::packet::{Checksum, Packet, Transport, tcp, udp};
 use crate::world::{self, INSIDE, OUTSIDE, arriving, at};
 
@@ -52,12 +54,23 @@ pub(crate) fn next(dice: &mut Dice, memory: &Memory) -> (u32, Vec<u8>) {
     let packet = match dice.below(20) {
         0 => return (u32::from(dice.of(&[1, OUTSIDE.index, INSIDE.index])), noise(dice)),
         1..=9 => from_a_client(dice),
-        10 | 11 => from_a_stranger(dice),
+        10 => from_a_stranger(dice),
+        11 | 12 => {
+            if let Some(frame) = error(dice, memory) {
+                return frame;
+            }
+            from_a_stranger(dice)
+        }
         _ => known(dice, memory).unwrap_or_else(|| from_a_client(dice)),
     };
     let (wire, packet) = arriving(&varied(dice, packet));
     let interface = if dice.one_in(50) { dice.of(&[1, OUTSIDE.index, INSIDE.index]) } else { wire.index };
     let mut frame = packet.bytes();
+    if dice.one_in(12) && packet.vlans.is_empty() && packet.extensions.is_empty() {
+        let (size, identification) = (8 << dice.below(8), dice.below(4) as u32);
+        let pieces = cut(&frame[..frame.len() - packet.trailer.len()], size, identification);
+        frame = pieces[dice.below(pieces.len().min(4))].clone();
+    }
     if dice.one_in(5) {
         damage(dice, &mut frame);
     }
@@ -163,6 +176,31 @@ fn ends<A: OfFamily + Ord>(dice: &mut Dice, family: &Family<A>) -> Option<(Socke
     let from = SocketAddr::new(key.source.to_ip(), key.source_port.number());
     let to = SocketAddr::new(key.destination.to_ip(), key.destination_port.number());
     Some((from, to, table == 2))
+}
+
+/// An ICMP error about a packet that a connection in some table has sent, or nearly one.
+fn error(dice: &mut Dice, memory: &Memory) -> Option<(u32, Vec<u8>)> {
+    let packet = known(dice, memory)?;
+    let (source, destination) = (packet.destination, packet.source);
+    let quoted = varied(dice, Packet { source, destination, ..packet });
+    if !quoted.vlans.is_empty() {
+        return None;
+    }
+    let router = if source.is_ipv4() { world::ROUTER } else { "2001:db8:1::9" };
+    let message = Message {
+        from: if dice.one_in(2) { destination.ip() } else { router.parse().unwrap() },
+        to: source.ip(),
+        hops: dice.of(&[64, 64, 64, 1]),
+        kind: dice.of(&[1, 2, 3, 3, 3, 4, 5, 8, 11, 12, 128, 135]),
+        code: dice.below(5) as u8,
+        rest: dice.below(1500) as u32,
+        quote: quote(&quoted, dice.of(&[0, 20, 27, 28, 37, 38, 48, 56, 128, 548])),
+    };
+    let (interface, mut frame) = message.arriving();
+    if dice.one_in(5) {
+        damage(dice, &mut frame);
+    }
+    Some((interface, frame))
 }
 
 /// The packet with something unusual about it, now and then.

@@ -61,6 +61,12 @@ pub(crate) const NEIGHBOURS: &[(&str, Wire, [u8; 6])] = &[
     ("2001:db8:2::c", INSIDE, [2, 0, 0, 2, 6, 12]),
 ];
 
+/// Neighbours whose way takes packets of [`NARROW_MTU`] only.
+pub(crate) const NARROW: &[&str] = &["198.51.100.8", "10.0.0.13", "2001:db8:2::c"];
+
+/// Largest IP packet on the way to them.
+pub(crate) const NARROW_MTU: u16 = 1400;
+
 /// Clients farther away are behind it: see [`ROUTED`].
 pub(crate) const ROUTER: &str = "198.51.100.2";
 
@@ -452,9 +458,11 @@ fn add_routes(memory: &mut Memory) {
     memory.v6.unresolved.extend([v6(1, 15), v6(2, 15)]);
     memory.v4.unresolved.extend((2..31).map(|host| V4::from(Ipv4Addr::new(10, 0, 0, host))));
     for (address, wire, mac) in NEIGHBOURS {
+        let mtu = if NARROW.contains(address) { NARROW_MTU } else { MTU };
+        let next_hop = NextHop { mtu, ..next_hop(*wire, *mac) };
         match address.parse().unwrap() {
-            IpAddr::V4(ip) => drop(memory.v4.routes.insert(ip.into(), next_hop(*wire, *mac))),
-            IpAddr::V6(ip) => drop(memory.v6.routes.insert(ip.into(), next_hop(*wire, *mac))),
+            IpAddr::V4(ip) => drop(memory.v4.routes.insert(ip.into(), next_hop)),
+            IpAddr::V6(ip) => drop(memory.v6.routes.insert(ip.into(), next_hop)),
         }
     }
     let (wire, router) = way_to(ROUTER.parse().unwrap());

@@ -7,6 +7,7 @@ mod download;
 mod given;
 mod kill;
 mod marks;
+mod path;
 mod site;
 mod traffic;
 mod transfer;

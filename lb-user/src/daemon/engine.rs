@@ -13,7 +13,7 @@ use super::{
     sweeper::{Rules, ticks, unknown},
 };
 use crate::{
-    config::model::{self, Check, Config, RealServer, VirtualServer},
+    config::model::{Check, Config, RealServer, VirtualServer},
     dataplane::{
         clock::Clock,
         maps::Maps,

@@ -27,7 +27,6 @@ cases![
     a_vip_that_talks_to_itself_is_dropped,
     martian_sources_are_dropped,
     the_balancers_own_connections_to_real_servers_are_its_own,
-    fragments_of_others_pass,
 ];
 
 fn packets_for_others_pass(lab: &mut Lab<'_>) {
@@ -199,15 +198,4 @@ fn the_balancers_own_connections_to_real_servers_are_its_own(lab: &mut Lab<'_>) 
     lab.leaves_alone(&answer, Outcome::NoService);
     lab.establishes(at(CLIENT), WEB);
     lab.leaves_alone(&answer, Outcome::NoService);
-}
-
-fn fragments_of_others_pass(lab: &mut Lab<'_>) {
-    for fragment in [[0x20, 0], [0x00, 0x10]] {
-        for (vip, outcome) in [(FOREIGN, Outcome::Fragment), (WEB, Outcome::FragmentUnknown)] {
-            let mut frame = arriving(&tcp(at(CLIENT), at(vip), SYN)).1.bytes();
-            frame[20..22].copy_from_slice(&fragment);
-            let ended = lab.frame(OUTSIDE.index.into(), &frame);
-            assert_eq!((ended.verdict.outcome(), &ended.bytes), (outcome, &frame));
-        }
-    }
 }

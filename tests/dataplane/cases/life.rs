@@ -12,7 +12,7 @@ use lb_common::{
 
 use crate::lab::{CONNECTIONS, Lab, reply};
 use crate::packet::{Packet, tcp, udp};
-use crate::world::{self, ALONE, DNS, DNS_V6, EMPTY, UNRESOLVED, UNROUTED, WEB, WEB_AGAIN, WEB_V6, at};
+use crate::world::{self, ALONE, DNS, DNS_V6, UNRESOLVED, UNROUTED, WEB, WEB_AGAIN, WEB_V6, at};
 
 const CLIENT: &str = "198.51.100.7:40000";
 const CLIENT_V6: &str = "[2001:db8:1::7]:40000";
@@ -38,7 +38,6 @@ cases![
     an_unknown_neighbour_is_left_to_the_kernel_until_it_is_known,
     a_real_server_without_a_route_is_left_to_the_kernel,
     a_client_whose_neighbour_is_unknown_is_answered_the_way_it_came,
-    without_real_servers_a_new_connection_is_dropped,
     a_real_servers_packet_without_an_entry_comes_from_its_vip,
     a_change_of_the_generation_keeps_connections,
 ];
@@ -313,13 +312,6 @@ fn a_client_whose_neighbour_is_unknown_is_answered_the_way_it_came(lab: &mut Lab
     let client = at("198.51.100.9:40000");
     let server = lab.establishes(client, WEB);
     lab.answers(&tcp(server, client, ACK).with(b"hello"), WEB);
-}
-
-fn without_real_servers_a_new_connection_is_dropped(lab: &mut Lab<'_>) {
-    for flags in [SYN, ACK] {
-        lab.leaves_alone(&tcp(at(CLIENT), at(EMPTY), flags), Outcome::NoRealServer);
-    }
-    assert_eq!(lab.entries(), [0, 0, 0]);
 }
 
 fn a_real_servers_packet_without_an_entry_comes_from_its_vip(lab: &mut Lab<'_>) {

@@ -11,7 +11,7 @@ use lb_user::dataplane::pins::Pins;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use crate::world::{INSIDE, NEIGHBOURS, OUTSIDE, ROUTED, ROUTER};
+use crate::world::{INSIDE, NARROW, NARROW_MTU, NEIGHBOURS, OUTSIDE, ROUTED, ROUTER};
 
 /// Runs `test` in them, on a thread of its own, with a pin directory of its own.
 pub(crate) fn with_the_world(test: impl FnOnce(&Pins) + Send + 'static) {
@@ -57,6 +57,10 @@ fn describe() -> String {
             mac(*link),
             wire.name
         ));
+        if NARROW.contains(address) {
+            // Only a locked MTU counts for what is forwarded (net/ipv4/route.c).
+            commands.push(format!("route add {address} dev {} mtu lock {NARROW_MTU}", wire.name));
+        }
     }
     commands.push(format!("route add {ROUTED} via {ROUTER}"));
     commands.join("\n")

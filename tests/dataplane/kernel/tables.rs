@@ -5,8 +5,9 @@ use std::fmt::Debug;
 use std::hash::Hash;
 
 use aya::{
-    Pod,
-    maps::{HashMap, MapData},
+    Ebpf, Pod,
+    maps::{HashMap, MapData, PerCpuArray},
+    util::nr_cpus,
 };
 use lb_common::{
     addr::Address,
@@ -16,6 +17,7 @@ use lb_common::{
     service::{ServiceKey, VipKey},
     template::Template,
 };
+use lb_ebpf::limit::BURST;
 use lb_ebpf::memory::{Family, Memory};
 use lb_user::{
     dataplane::{counters, maps::Maps},
@@ -71,6 +73,23 @@ pub(super) fn follow(maps: &mut Maps, memory: &Memory) {
     forget(&mut maps.v6.half_open, &memory.v6.half_open);
 }
 
+/// Forgets the ports of fragmented packets, which no picture has and the controller never reads.
+pub(super) fn forget_fragments(ebpf: &mut Ebpf) {
+    forget::<_, [u8; 16], [u8; 12]>(&mut fragments(ebpf, "FRAGMENTS_V4"), &Collection::new());
+    forget::<_, [u8; 40], [u8; 12]>(&mut fragments(ebpf, "FRAGMENTS_V6"), &Collection::new());
+}
+
+fn fragments<'a, K: Pod, V: Pod>(ebpf: &'a mut Ebpf, name: &str) -> HashMap<&'a mut MapData, K, V> {
+    ebpf.map_mut(name).unwrap().try_into().unwrap()
+}
+
+/// Lets every CPU answer as many packets as it may at once.
+pub(super) fn allow_answers(ebpf: &mut Ebpf) {
+    let mut answers: PerCpuArray<_, [u32; 2]> = ebpf.map_mut("ANSWERS").unwrap().try_into().unwrap();
+    let full = vec![[BURST, 0]; nr_cpus().unwrap()].try_into().unwrap();
+    answers.set(0, full, 0).unwrap();
+}
+
 /// Panics unless connections and loads are those of the host. Clocks are not compared.
 pub(super) fn compare(maps: &Maps, memory: &Memory) {
     compare_entries(&maps.v4.tcp, &memory.v4.tcp, timeless);
@@ -97,7 +116,10 @@ pub(super) fn outcomes(maps: &Maps) -> Outcomes {
         .collect()
 }
 
-fn forget<K: Pod + Eq + Hash, V: Pod>(map: &mut HashMap<MapData, K, V>, wanted: &Collection<K, V>) {
+fn forget<M, K: Pod + Eq + Hash, V: Pod>(map: &mut HashMap<M, K, V>, wanted: &Collection<K, V>)
+where
+    M: std::borrow::BorrowMut<MapData>,
+{
     let stale: Vec<K> = map.keys().map(Result::unwrap).filter(|key| !wanted.contains_key(key)).collect();
     for key in stale {
         map.remove(&key).unwrap();
