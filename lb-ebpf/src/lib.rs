@@ -24,7 +24,7 @@ mod pressure;
 mod reset;
 mod review;
 pub mod rewrite;
-mod scan;
+pub mod scan;
 pub mod select;
 mod stateless;
 pub mod tables;

@@ -17,6 +17,7 @@ use lb_common::{
 use crate::{
     checksum::fold,
     packet::{Header, Packet, REACH},
+    scan,
     select::{self, Selection},
     tables::{Common, Refused, Route, Tables},
 };
@@ -192,6 +193,10 @@ impl Common for Memory {
 
     fn choose(&mut self, selection: &Selection) -> u32 {
         select::choose(self, selection)
+    }
+
+    fn score(&mut self, real_server: u32, scheduling: u32) -> u64 {
+        scan::score(self, real_server, scheduling)
     }
 
     fn count(&mut self, real_server: u32, row: Row, bytes: u64) {

@@ -18,13 +18,14 @@ use lb_common::{
 use lb_ebpf::{
     forward::{Step, known, longer},
     packet::Packet,
+    scan,
     select::{self, Choice, Selection},
     verdict::Verdict,
 };
 
 use crate::{
     maps::{self, Maps},
-    xdp::Frame,
+    xdp::{self, Frame},
 };
 
 /// Forwards a packet.
@@ -95,6 +96,14 @@ pub extern "C" fn xlb_choose(rule: u64, high: u64, low: u64, tried: u64, first_t
     select::choose(&mut Maps::new(&context), &selection)
 }
 
+/// [`scan::score`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn xlb_score(real_server: u64, scheduling: u64) -> u64 {
+    let context = XdpContext::new(core::ptr::null_mut());
+    scan::score(&mut Maps::new(&context), real_server as u32, scheduling as u32)
+}
+
 /// Calls [`xlb_choose`].
 #[inline(always)]
 pub fn choose_apart(selection: &Selection) -> u32 {
@@ -106,6 +115,13 @@ pub fn choose_apart(selection: &Selection) -> u32 {
     let [last, middle, first] = selection.tried;
     let tried = u64::from(middle) << 32 | u64::from(last);
     xlb_choose(rule, selection.address.0, selection.address.1, tried, u64::from(first))
+}
+
+/// [`xdp::sum`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn xlb_sum(context: *mut xdp_md, offset: u64, length: u64) -> u32 {
+    xdp::sum(&XdpContext::new(context), offset as usize, length as usize)
 }
 
 /// Answers the clock of the connection tables, so that the controller reads the same one through a test run.

@@ -64,6 +64,9 @@ pub trait Common {
     /// [`crate::select::choose`]; the kernel's tables do it in a function that is verified by itself.
     fn choose(&mut self, selection: &Selection) -> u32;
 
+    /// [`crate::scan::score`]; the kernel's tables do it in a function that is verified by itself.
+    fn score(&mut self, real_server: u32, scheduling: u32) -> u64;
+
     /// Counts an IP packet of `bytes` bytes of a real server.
     fn count(&mut self, real_server: u32, row: Row, bytes: u64);
 }
