@@ -50,12 +50,14 @@ impl RealAddress for V4 {
 impl RealAddress for V6 {
     #[inline(always)]
     fn of(server: &RealServer) -> Self {
-        Self::from_wire(server.address)
+        let [a, b, c, d] = server.address;
+        Self::from_wire([a, b, c, d])
     }
 
     #[inline(always)]
     fn own(server: &RealServer) -> Self {
-        Self::from_wire(server.own)
+        let [a, b, c, d] = server.own;
+        Self::from_wire([a, b, c, d])
     }
 
     #[inline(always)]
@@ -69,16 +71,17 @@ impl RealAddress for V6 {
     }
 }
 
-/// What a client's packet becomes on its way to `server`.
+/// Makes `translated` what a client's packet becomes on its way to `server`.
 #[inline(always)]
-#[must_use]
-pub fn to_real_server<A: RealAddress>(key: &ConnectionKey<A>, server: &RealServer) -> ConnectionKey<A> {
-    ConnectionKey {
-        source: key.source,
-        destination: A::of(server),
-        source_port: key.source_port,
-        destination_port: if server.port == Port::ANY { key.destination_port } else { server.port },
-    }
+pub fn to_real_server<A: RealAddress>(
+    key: &ConnectionKey<A>,
+    server: &RealServer,
+    translated: &mut ConnectionKey<A>,
+) {
+    translated.source.copy_from(&key.source);
+    translated.destination.copy_from(&A::of(server));
+    translated.source_port = key.source_port;
+    translated.destination_port = if server.port == Port::ANY { key.destination_port } else { server.port };
 }
 
 /// Makes `entry` turn `key` into `translated`; its route is still to be found.

@@ -31,7 +31,7 @@ mod quote;
 mod reset;
 mod review;
 pub mod rewrite;
-mod scan;
+pub mod scan;
 pub mod select;
 mod stateless;
 pub mod tables;

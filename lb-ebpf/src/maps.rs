@@ -231,6 +231,11 @@ impl Common for Maps<'_> {
     }
 
     #[inline(always)]
+    fn score(&mut self, real_server: u32, scheduling: u32) -> u64 {
+        program::xlb_score(u64::from(real_server), u64::from(scheduling))
+    }
+
+    #[inline(always)]
     fn count(&mut self, real_server: u32, row: Row, bytes: u64) {
         if let Some(counter) = TRAFFIC.get_ptr_mut(row.index(real_server)) {
             // SAFETY: this CPU's own copy.

@@ -22,6 +22,7 @@ use crate::{
     limit::Bucket,
     mark::{self, Question},
     packet::{Header, Packet, REACH},
+    scan,
     select::{self, Selection},
     tables::{Common, Refused, Route, Tables},
 };
@@ -216,6 +217,10 @@ impl Common for Memory {
 
     fn may_answer(&mut self, now: u32, ticks_per_second: u32) -> bool {
         self.answers.as_mut().is_none_or(|bucket| bucket.take(now, ticks_per_second))
+    }
+
+    fn score(&mut self, real_server: u32, scheduling: u32) -> u64 {
+        scan::score(self, real_server, scheduling)
     }
 
     fn count(&mut self, real_server: u32, row: Row, bytes: u64) {

@@ -148,40 +148,42 @@ fn open<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
         if chosen == select::NONE {
             break;
         }
-        selection.tried = [chosen, selection.tried[0], selection.tried[1]];
-        let Some(real) = tables.real_server(chosen).copied() else { continue };
-        if tables.load(chosen).is_some_and(|load| select::is_full(&real, load)) {
+        let Some(real) = tables.real_server(chosen) else { continue };
+        let limit = real.max_connections;
+        let key = &desk.arrival.datagram.key;
+        connection::to_real_server(key, real, &mut desk.key);
+        let turns_round = key.source.is_on_link(real);
+        if turns_round {
+            hairpin::translate(desk, real, attempt);
+        } else {
+            // Another port may do where one is taken, but not where the client's is kept.
+            selection.tried = [chosen, selection.tried[0], selection.tried[1]];
+        }
+        if tables.load(chosen).is_some_and(|load| select::is_full(limit, load)) {
             continue;
         }
         let arrival = &desk.arrival;
         let key = &arrival.datagram.key;
-        desk.key = connection::to_real_server(key, &real);
         let begins = begins(&arrival.datagram);
-        let mut entry_flags = if begins { 0 } else { flags::ADOPTED };
-        if hairpin::is_one(key.source, &real) {
-            if !begins {
-                return Err(Refusal::Hairpin);
-            }
-            if !hairpin::take_port(tables, desk, chosen) {
-                refusal = Refusal::Collision;
-                continue;
-            }
-            entry_flags = flags::SOURCE_NAT;
-        } else if desk.key.source == desk.key.destination {
-            // A real server behind a router cannot be told from itself.
+        if turns_round && !begins {
+            return Err(Refusal::Hairpin);
+        }
+        if desk.key.source == desk.key.destination {
+            // A real server behind a router: whatever came from itself it would drop.
             refusal = Refusal::Collision;
             continue;
         }
-        let arrival = &desk.arrival;
-        let key = &arrival.datagram.key;
+        let entry_flags =
+            if begins { 0 } else { flags::ADOPTED } | if turns_round { flags::SOURCE_NAT } else { 0 };
         connection::write(&mut desk.entry, key, &desk.key, entry_flags, chosen, arrival.now);
         match tables.route(arrival.datagram.protocol, &desk.key, arrival.interface, &mut desk.entry.next_hop)
         {
             Route::Via | Route::NotForwarded => desk.entry.generation = arrival.generation,
             // The kernel takes no packet from an address of its own. The client's is answered past this machine, which the
             // client resets; by the time it asks again, the neighbour is known.
-            Route::NeighbourUnknown if entry_flags == flags::SOURCE_NAT => {
-                desk.key = connection::to_real_server(key, &real);
+            Route::NeighbourUnknown if turns_round => {
+                desk.key.source.copy_from(&key.source);
+                desk.key.source_port = key.source_port;
                 connection::write(&mut desk.entry, key, &desk.key, 0, chosen, arrival.now);
                 return Err(Refusal::Unresolved);
             }
@@ -264,7 +266,10 @@ fn is_taken<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> bool {
     desk.key = reply.translated.reversed();
     if desk.key != *key
         && let Some(owner) = tables.connection(protocol, &desk.key)
-        && (protocol == Protocol::Udp || !TcpState::of(owner.flags, reply_flags).gives_way_to_syn())
+        && (protocol == Protocol::Udp
+            // A port that another client has just used is not given to a new one: the real server might take it for the old.
+            || desk.entry.flags & flags::SOURCE_NAT != 0
+            || !TcpState::of(owner.flags, reply_flags).gives_way_to_syn())
     {
         return true;
     }

@@ -20,6 +20,7 @@ use lb_ebpf::{
     forward::{Step, Way, follow, known, walk},
     mark::{self, Question},
     packet::Packet,
+    scan,
     select::{self, Choice, Selection},
     tables::Tables,
     verdict::Verdict,
@@ -27,7 +28,7 @@ use lb_ebpf::{
 
 use crate::{
     maps::{self, Maps},
-    xdp::Frame,
+    xdp::{self, Frame},
 };
 
 /// Forwards a packet.
@@ -114,6 +115,14 @@ pub extern "C" fn xlb_choose(rule: u64, high: u64, low: u64, tried: u64, first_t
     select::choose(&mut Maps::new(&context), &selection)
 }
 
+/// [`scan::score`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn xlb_score(real_server: u64, scheduling: u64) -> u64 {
+    let context = XdpContext::new(core::ptr::null_mut());
+    scan::score(&mut Maps::new(&context), real_server as u32, scheduling as u32)
+}
+
 /// Calls [`xlb_choose`].
 #[inline(always)]
 pub fn choose_apart(selection: &Selection) -> u32 {
@@ -182,6 +191,13 @@ pub fn marked_apart_v4(question: &Question<V4>) -> u32 {
 pub fn marked_apart_v6(question: &Question<V6>) -> u32 {
     let (destination, source) = (question.destination.words(), question.source.words());
     xlb_marked_v6(destination.0, destination.1, source.0, source.1, about(question))
+}
+
+/// [`xdp::sum`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn xlb_sum(context: *mut xdp_md, offset: u64, length: u64) -> u32 {
+    xdp::sum(&XdpContext::new(context), offset as usize, length as usize)
 }
 
 /// Answers the clock of the connection tables, so that the controller reads the same one through a test run.

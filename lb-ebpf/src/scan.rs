@@ -33,30 +33,18 @@ pub(crate) const fn overhead(load: &Load) -> u64 {
 /// It takes no connection.
 const NEVER: u64 = u64::MAX;
 
-/// What a real server costs; the lowest cost for its weight is chosen, the first of the pool where several have it.
 #[inline(always)]
 const fn cost(scheduling: Scheduling, load: &Load, weight: u64) -> u64 {
     match scheduling {
         // ip_vs_sed.c: only active connections count, and the one that is to come.
         Scheduling::ShortestDelay => load.active + 1,
         // ip_vs_nq.c: whoever is idle, however slow.
-        Scheduling::NeverQueue => {
-            if load.active == 0 {
-                0
-            } else {
-                load.active + 1
-            }
-        }
-        // ip_vs_fo.c: the highest weight.
-        Scheduling::Failover => 1,
+        Scheduling::NeverQueue if load.active == 0 => 0,
+        Scheduling::NeverQueue => load.active + 1,
         // ip_vs_ovf.c: as long as active connections do not exceed the weight.
-        Scheduling::Overflow => {
-            if load.active > weight {
-                NEVER
-            } else {
-                1
-            }
-        }
+        Scheduling::Overflow if load.active > weight => NEVER,
+        // ip_vs_fo.c: the highest weight.
+        Scheduling::Failover | Scheduling::Overflow => 1,
         // ip_vs_lc.c, ip_vs_wlc.c; the others, once their own choices could not take the connection.
         Scheduling::LeastConnection | Scheduling::Sequence | Scheduling::Hash | Scheduling::TwoChoices => {
             overhead(load)
@@ -64,42 +52,41 @@ const fn cost(scheduling: Scheduling, load: &Load, weight: u64) -> u64 {
     }
 }
 
-/// The best real server that was not tried before and is not full, or [`NONE`].
+/// What a real server costs for its weight, in units of 2^-32: finer than two such fractions can differ, so their order is
+/// that of the exact ones. [`u64::MAX`] where it takes no connection.
 #[inline(always)]
-pub(crate) fn best<T: Common>(tables: &mut T, selection: &Selection, scheduling: Scheduling) -> u32 {
+pub fn score<T: Common>(tables: &mut T, candidate: u32, scheduling: u32) -> u64 {
+    let Some(scheduling) = Scheduling::from_number(scheduling) else { return NEVER };
+    let Some(server) = tables.real_server(candidate) else { return NEVER };
+    let (weight, limit) = (server.weight as u64, server.max_connections);
+    let Some(load) = tables.load(candidate) else { return NEVER };
+    let cost = cost(scheduling, load, weight);
+    if weight == 0 || cost > u32::MAX as u64 || is_full(limit, load) {
+        return NEVER;
+    }
+    (cost << 32) / weight
+}
+
+/// The best real server that was not tried before, or [`NONE`]: the first of the pool that has the lowest score.
+#[inline(always)]
+pub(crate) fn best<T: Common>(tables: &mut T, selection: &Selection) -> u32 {
     let index = selection.index;
-    let (Some(maglev), Some(sequence), Some(pool)) = (
-        tables.scheduling(index, head::MAGLEV),
-        tables.scheduling(index, head::SEQUENCE),
-        tables.scheduling(index, head::POOL),
-    ) else {
-        return NONE;
-    };
+    let Some(maglev) = tables.scheduling(index, head::MAGLEV) else { return NONE };
+    let Some(sequence) = tables.scheduling(index, head::SEQUENCE) else { return NONE };
+    let Some(pool) = tables.scheduling(index, head::POOL) else { return NONE };
     let first = head::LENGTH + maglev + sequence;
     let [last, middle, earliest] = selection.tried;
     let mut best = NONE;
-    let mut best_cost = 0u64;
-    let mut best_weight = 0u64;
+    let mut best_score = NEVER;
     for position in 0..POOL {
         if position >= pool {
             break;
         }
         let Some(candidate) = tables.scheduling(index, first + position) else { break };
-        if candidate == last || candidate == middle || candidate == earliest {
-            continue;
-        }
-        let Some(server) = tables.real_server(candidate).copied() else { continue };
-        let Some(load) = tables.load(candidate).copied() else { continue };
-        let weight = server.weight as u64;
-        let cost = cost(scheduling, &load, weight);
-        if weight == 0 || cost == NEVER || is_full(&server, &load) {
-            continue;
-        }
-        // cost / weight < best_cost / best_weight, without dividing.
-        if best == NONE || cost * best_weight < best_cost * weight {
+        let score = tables.score(candidate, selection.scheduling);
+        if score < best_score && candidate != last && candidate != middle && candidate != earliest {
             best = candidate;
-            best_cost = cost;
-            best_weight = weight;
+            best_score = score;
         }
     }
     best

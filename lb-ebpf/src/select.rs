@@ -8,7 +8,7 @@ use lb_common::{
     connection::ConnectionKey,
     hash::{HashKey, siphash},
     limits::ATTEMPTS,
-    service::{Load, RealServer, Scheduling, VirtualServer, virtual_server},
+    service::{Load, Scheduling, VirtualServer, virtual_server},
 };
 
 use crate::{
@@ -93,24 +93,23 @@ pub const NONE: u32 = u32::MAX;
 /// another slot. The last attempt looks through the whole pool, so nobody is refused while there is room somewhere.
 #[inline(always)]
 pub fn choose<T: Common>(tables: &mut T, selection: &Selection) -> u32 {
-    let scheduling = Scheduling::from_number(selection.scheduling).unwrap_or(Scheduling::Hash);
+    let Some(scheduling) = Scheduling::from_number(selection.scheduling) else { return NONE };
     let scheduled = selection.choice == Choice::Scheduled;
     if selection.attempt + 1 == ATTEMPTS || (scheduled && scan::is_for(scheduling)) {
-        return scan::best(tables, selection, scheduling);
+        return scan::best(tables, selection);
     }
-    let chosen = match scheduling {
-        Scheduling::Sequence if scheduled => next_in_sequence(tables, selection.index),
+    match scheduling {
+        Scheduling::Sequence if scheduled => next_in_sequence(tables, selection.index).unwrap_or(NONE),
         Scheduling::TwoChoices if scheduled => less_loaded_of_two(tables, selection.index),
-        _ => by_hash(tables, selection),
-    };
-    chosen.unwrap_or(NONE)
+        _ => by_hash(tables, selection).unwrap_or(NONE),
+    }
 }
 
-/// Whether a real server has reached its connection limit.
+/// Whether a real server has reached its limit of connections, `max_connections`.
 #[must_use]
 #[inline(always)]
-pub const fn is_full(server: &RealServer, load: &Load) -> bool {
-    server.max_connections != 0 && load.active + load.inactive >= server.max_connections as u64
+pub const fn is_full(limit: u32, load: &Load) -> bool {
+    limit != 0 && load.active + load.inactive >= limit as u64
 }
 
 #[inline(always)]
@@ -124,24 +123,30 @@ fn next_in_sequence<T: Common>(tables: &mut T, index: u32) -> Option<u32> {
 /// Two real servers at random, each as likely as its weight says (ip_vs_twos.c). One round of the sequence has every real
 /// server as often as its weight, so a random turn of it is such a choice.
 #[inline(always)]
-fn less_loaded_of_two<T: Common>(tables: &mut T, index: u32) -> Option<u32> {
-    let length = tables.scheduling(index, head::SEQUENCE)?;
-    let first = head::LENGTH + tables.scheduling(index, head::MAGLEV)?;
-    let one = scaled(tables.random(), length);
-    let one = tables.scheduling(index, first + one)?;
-    let other = scaled(tables.random(), length);
-    let other = tables.scheduling(index, first + other)?;
-    let (Some(server), Some(other_server)) =
-        (tables.real_server(one).copied(), tables.real_server(other).copied())
-    else {
-        return Some(one);
-    };
-    let load = tables.load(one).copied()?;
-    let other_load = tables.load(other).copied()?;
+fn less_loaded_of_two<T: Common>(tables: &mut T, index: u32) -> u32 {
+    let one = random_turn(tables, index);
+    let other = random_turn(tables, index);
+    let Some(server) = tables.real_server(one).copied() else { return other };
+    let Some(load) = tables.load(one).copied() else { return other };
+    let Some(other_server) = tables.real_server(other).copied() else { return one };
+    let Some(other_load) = tables.load(other).copied() else { return one };
     let is_lighter =
         overhead(&load) * other_server.weight as u64 > overhead(&other_load) * server.weight as u64;
-    let takes_other = !is_full(&other_server, &other_load) && (is_lighter || is_full(&server, &load));
-    Some(if takes_other { other } else { one })
+    let takes_other = !is_full(other_server.max_connections, &other_load)
+        && (is_lighter || is_full(server.max_connections, &load));
+    if takes_other { other } else { one }
+}
+
+/// What a random slot of the sequence names, or [`NONE`].
+#[inline(always)]
+fn random_turn<T: Common>(tables: &mut T, index: u32) -> u32 {
+    let Some(maglev) = tables.scheduling(index, head::MAGLEV) else { return NONE };
+    let Some(length) = tables.scheduling(index, head::SEQUENCE) else { return NONE };
+    let turn = scaled(tables.random(), length);
+    if turn >= length {
+        return NONE;
+    }
+    tables.scheduling(index, head::LENGTH + maglev + turn).unwrap_or(NONE)
 }
 
 #[inline(always)]

@@ -15,7 +15,7 @@ use lb_ebpf::{
     packet::{Header, Packet, REACH},
 };
 
-use crate::maps;
+use crate::{maps, program};
 
 /// The frame of one run of the program.
 pub struct Frame<'a> {
@@ -94,35 +94,8 @@ impl Packet for Frame<'_> {
 
     #[inline(always)]
     fn sum(&self, offset: usize, length: usize) -> Option<u16> {
-        let scratch = maps::scratch()?;
-        let mut sum = 0u32;
-        for chunk in 0..=CHUNKS {
-            let done = chunk * CHUNK;
-            if done >= length {
-                return Some(fold(sum));
-            }
-            let size = core::cmp::min(length - done, CHUNK) & (2 * CHUNK - 1);
-            if size == 0 || size > CHUNK {
-                return None;
-            }
-            // SAFETY: `scratch` points to a chunk and a word of this CPU's own, `size` is at most a chunk; the helpers check
-            // the rest themselves. The last word is zero before its first bytes are overwritten: that pads the chunk to the
-            // multiple of 4 that `bpf_csum_diff` wants.
-            unsafe {
-                scratch.cast::<u32>().add(size / 4).write(0);
-                let context = self.context.as_ptr().cast();
-                if bpf_xdp_load_bytes(context, (offset + done) as u32, scratch.cast(), size as u32) != 0 {
-                    return None;
-                }
-                let padded = (size as u32 + 3) & !3;
-                let partial = bpf_csum_diff(core::ptr::null_mut(), 0, scratch.cast(), padded, sum);
-                if partial < 0 {
-                    return None;
-                }
-                sum = u32::from(fold(partial as u32));
-            }
-        }
-        None
+        let sum = program::xlb_sum(self.context.ctx, offset as u64, length as u64);
+        if sum == NO_SUM { None } else { Some(sum as u16) }
     }
 
     #[inline(always)]
@@ -141,4 +114,41 @@ impl Packet for Frame<'_> {
         // SAFETY: the context is this run's; no reference into the frame outlives this exclusive borrow.
         unsafe { bpf_xdp_adjust_head(self.context.as_ptr().cast(), (length as i32).wrapping_neg()) == 0 }
     }
+}
+
+/// What [`sum`] answers when there is none.
+const NO_SUM: u32 = u32::MAX;
+
+/// [`Packet::sum`], as a number.
+#[inline(always)]
+pub fn sum(context: &XdpContext, offset: usize, length: usize) -> u32 {
+    let Some(scratch) = maps::scratch() else { return NO_SUM };
+    let mut sum = 0u32;
+    for chunk in 0..=CHUNKS {
+        let done = chunk * CHUNK;
+        if done >= length {
+            return u32::from(fold(sum));
+        }
+        let size = core::cmp::min(length - done, CHUNK) & (2 * CHUNK - 1);
+        if size == 0 || size > CHUNK {
+            return NO_SUM;
+        }
+        // SAFETY: `scratch` points to a chunk and a word of this CPU's own, `size` is at most a chunk; the helpers check
+        // the rest themselves. The last word is zero before its first bytes are overwritten: that pads the chunk to the
+        // multiple of 4 that `bpf_csum_diff` wants.
+        unsafe {
+            scratch.cast::<u32>().add(size / 4).write(0);
+            let context = context.as_ptr().cast();
+            if bpf_xdp_load_bytes(context, (offset + done) as u32, scratch.cast(), size as u32) != 0 {
+                return NO_SUM;
+            }
+            let padded = (size as u32 + 3) & !3;
+            let partial = bpf_csum_diff(core::ptr::null_mut(), 0, scratch.cast(), padded, sum);
+            if partial < 0 {
+                return NO_SUM;
+            }
+            sum = u32::from(fold(partial as u32));
+        }
+    }
+    NO_SUM
 }

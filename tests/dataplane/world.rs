@@ -402,10 +402,7 @@ fn add_service(memory: &mut Memory, index: u32, service: &Service) {
     }
     for ((real, _), (address, weight)) in pool.iter().zip(service.pool) {
         let address = at(address);
-        let link = [OUTSIDE, INSIDE].into_iter().flat_map(|wire| wire.addresses).find_map(|link| {
-            let link: IpNet = link.parse().unwrap();
-            link.contains(&address.ip()).then_some(link)
-        });
+        let link = link_of(address.ip());
         let server = RealServer {
             address: words(address.ip()),
             own: link.map(|link| words(link.addr())).unwrap_or_default(),
@@ -419,6 +416,13 @@ fn add_service(memory: &mut Memory, index: u32, service: &Service) {
         memory.real_servers.insert(*real, server);
         memory.loads.insert(*real, Load::default());
     }
+}
+
+/// The balancer's address, with the length of its prefix, on the link that an address is on.
+pub(crate) fn link_of(address: IpAddr) -> Option<IpNet> {
+    let mut links =
+        [OUTSIDE, INSIDE].into_iter().flat_map(|wire| wire.addresses).map(|link| link.parse().unwrap());
+    links.find(|link: &IpNet| link.contains(&address))
 }
 
 fn words(address: IpAddr) -> [u32; 4] {

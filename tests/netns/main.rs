@@ -5,6 +5,7 @@ mod bad_input;
 mod control;
 mod download;
 mod given;
+mod hairpin;
 mod kill;
 mod marks;
 mod path;

@@ -1,6 +1,9 @@
 //! Which real servers share a link with this machine: what is on that link too, they answer directly.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, SocketAddr},
+};
 
 use ipnet::IpNet;
 
@@ -16,7 +19,7 @@ impl<'a> Links<'a> {
     /// `all` in the kernel's order: an interface's primary address before its others.
     pub(super) fn new(all: &'a [IpNet], config: &Config) -> Self {
         let listens = config.virtual_servers.iter().filter_map(|server| match &server.listen {
-            Listen::Addresses(addresses) => Some(addresses.iter().map(|address| address.ip())),
+            Listen::Addresses(addresses) => Some(addresses.iter().map(SocketAddr::ip)),
             Listen::Fwmark(_) => None,
         });
         Self { all, vips: listens.flatten().collect() }
