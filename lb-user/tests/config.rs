@@ -13,7 +13,16 @@ use lb_user::config::{ConfigError, Host, diagnostic::Report, load, model::Config
 use proptest::prelude::*;
 
 fn host() -> Host {
-    Host { name: "lb1".to_owned() }
+    Host {
+        read: |path| match path.to_str() {
+            Some("/etc/xlb/vrrp") => Ok(b"secret\n".to_vec()),
+            Some("/etc/xlb/empty") => Ok(b"\n".to_vec()),
+            Some("/etc/xlb/long") => Ok(b"far too long".to_vec()),
+            _ => Err(std::io::ErrorKind::NotFound.into()),
+        },
+        runs: |program| !program.starts_with("/nowhere"),
+        ..Host::imagined("lb1")
+    }
 }
 
 fn example(name: &str) -> String {

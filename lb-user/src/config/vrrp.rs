@@ -170,6 +170,8 @@ pub struct Notify {
     pub backup: Vec<String>,
     /// On a fault.
     pub fault: Vec<String>,
+    /// When the process or the instance ends.
+    pub stop: Vec<String>,
     /// On every change, stop too.
     pub any: Vec<String>,
 }

@@ -90,7 +90,7 @@ mod tests {
     use crate::config::{Host, parse};
 
     fn config(text: &str) -> Config {
-        let (config, diagnostics) = parse(text, &Host { name: "lb".into() });
+        let (config, diagnostics) = parse(text, &Host::imagined("lb"));
         config.unwrap_or_else(|| panic!("{diagnostics:?}"))
     }
 

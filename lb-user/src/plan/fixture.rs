@@ -97,5 +97,6 @@ fn config(virtual_servers: Vec<VirtualServer>) -> Config {
         api: Api { socket: PathBuf::new(), socket_group: None, listen: None },
         fwmarks: Vec::new(),
         virtual_servers,
+        vrrp: Default::default(),
     }
 }
