@@ -117,20 +117,23 @@ fn network<A: Ip, P: Packet, T: Tables<A>>(
             });
         }
     };
+    let now = tables.now();
     let Some(settings) = tables.settings() else { return Some(Outcome::UnattachedInterface.into()) };
+    let lapsed = settings.has_lapsed(now);
     let arrival = Arrival {
         datagram,
         interface: packet.interface(),
         partial,
         generation: settings.generation,
         ticks_per_second: settings.ticks_per_second,
-        now: tables.now(),
+        now,
     };
     let entry = tables.connection(datagram.protocol, &datagram.key);
     desk.known = entry.is_some();
     if let Some(entry) = entry
         && entry.generation == arrival.generation
         && datagram.flags & (SYN | FIN | RST | ACK) == ACK
+        && !lapsed
     {
         touch(entry, &arrival);
         let (real_server, reply) = (entry.real_server, entry.flags & flags::REPLY != 0);

@@ -17,6 +17,7 @@ pub mod ip;
 #[cfg(not(target_arch = "bpf"))]
 pub mod memory;
 mod open;
+mod ownership;
 pub mod packet;
 pub mod parse;
 mod reset;

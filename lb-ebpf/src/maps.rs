@@ -15,8 +15,8 @@ use lb_common::{
     addr::{Protocol, V4, V6},
     connection::{Connection, ConnectionKey, HalfOpen, NextHop},
     counter::{Counter, Row},
-    limits::{ATTACHED_INTERFACES, INTERFACES as INTERFACE_LIMIT, NAME, OUTCOME_ROW},
-    service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer, interface},
+    limits::{ATTACHED_INTERFACES, INTERFACES as INTERFACE_LIMIT, LEASES as LEASE_SLOTS, NAME, OUTCOME_ROW},
+    service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer, interface, lease},
 };
 use lb_ebpf::{
     desk::Workspace,
@@ -53,6 +53,8 @@ static OUTCOMES: PerCpuArray<Counter, { (ATTACHED_INTERFACES * OUTCOME_ROW) as u
 static VIPS_V4: HashMap<VipKey<V4>, u32, SIZED> = HashMap::new();
 #[btf_map]
 static VIPS_V6: HashMap<VipKey<V6>, u32, SIZED> = HashMap::new();
+#[btf_map]
+static LEASES: Array<u32, { LEASE_SLOTS as usize }> = Array::new();
 #[btf_map]
 static SERVICES_V4: HashMap<ServiceKey<V4>, u32, SIZED> = HashMap::new();
 #[btf_map]
@@ -148,6 +150,11 @@ impl Common for Maps<'_> {
     }
 
     #[inline(always)]
+    fn lease(&self, slot: u32) -> u32 {
+        LEASES.get(slot).copied().unwrap_or(lease::NOT_HELD)
+    }
+
+    #[inline(always)]
     fn interface(&self, index: u32) -> Option<&Interface> {
         INTERFACES.get(index)
     }
@@ -213,6 +220,12 @@ macro_rules! tables {
             #[inline(always)]
             fn is_vip(&self, address: $family) -> bool {
                 $vips.get_ptr(VipKey(address)).is_some()
+            }
+
+            #[inline(always)]
+            fn lease_of(&self, vip: $family) -> u32 {
+                // SAFETY: see the head of this file.
+                unsafe { $vips.get(VipKey(vip)).copied() }.unwrap_or(lease::NONE)
             }
 
             #[inline(always)]

@@ -18,6 +18,7 @@ use crate::{
     desk::Desk,
     headers::Ethernet,
     ip::Ip,
+    ownership,
     packet::Packet,
     parse::Arrival,
     select::{self, Choice, Selection},
@@ -34,6 +35,9 @@ pub(crate) fn for_vip<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     let datagram = &desk.arrival.datagram;
     let key = &datagram.key;
     let Some(index) = service(tables, &desk.arrival) else { return Outcome::NoService };
+    if !ownership::is_owned(tables, key.destination, desk.arrival.now) {
+        return ownership::refuse(tables, &desk.arrival, &mut desk.entry.next_hop);
+    }
     let Some(server) = tables.virtual_server(index).copied() else { return Outcome::NoRealServer };
     if key.source == key.destination {
         return Outcome::Land;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use lb_common::{
     addr::{Mac, Port, Protocol, V4, V6},
     connection::NextHop,
+    layout::VERSION,
     service::{
         Interface, Load, RealServer, Scheduling, ServiceKey, Settings, VirtualServer, interface, real_server,
         virtual_server,
@@ -221,8 +222,8 @@ pub(crate) fn memory(connections: usize) -> Memory {
             hash_key: [7, 11],
             generation: 1,
             ticks_per_second: 250,
-            version: 1,
-            reserved: 0,
+            version: VERSION,
+            lease: 0,
         }),
         capacity: Some(2 * connections),
         ..Memory::default()

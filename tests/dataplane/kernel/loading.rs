@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use aya::maps::MapInfo;
-use lb_common::{layout::map, service::Settings};
+use lb_common::{
+    layout::{VERSION, map},
+    service::Settings,
+};
 use lb_user::dataplane::{
     load::{LoadError, PROGRAM, load},
     maps::Maps,
@@ -16,7 +19,7 @@ use super::{sizes, with_the_world};
 const VERIFIED: u32 = 500_000;
 
 const SETTINGS: Settings =
-    Settings { hash_key: [3, 5], generation: 9, ticks_per_second: 250, version: 1, reserved: 0 };
+    Settings { hash_key: [3, 5], generation: 9, ticks_per_second: 250, version: VERSION, lease: 0 };
 
 #[test]
 fn the_verifier_looks_at_less_than_half_of_what_it_allows() {
