@@ -27,10 +27,13 @@ mod content;
 mod foreign;
 mod handshake;
 mod life;
+mod ownership;
 mod reset;
 
 /// All of them.
 #[cfg(feature = "root")]
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
-    [choice::ALL, content::ALL, foreign::ALL, handshake::ALL, life::ALL, reset::ALL].into_iter().flatten()
+    [choice::ALL, content::ALL, foreign::ALL, handshake::ALL, life::ALL, ownership::ALL, reset::ALL]
+        .into_iter()
+        .flatten()
 }

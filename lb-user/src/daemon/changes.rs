@@ -22,7 +22,29 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<Change> {
         &mut found,
         virtual_server,
     );
+    compare(
+        &by_name(&old.vrrp.instances, |instance| format!("vrrp {}", instance.name)),
+        &by_name(&new.vrrp.instances, |instance| format!("vrrp {}", instance.name)),
+        &mut found,
+        differs,
+    );
+    compare(
+        &by_name(&old.vrrp.sync_groups, |group| format!("vrrp sync group {}", group.name)),
+        &by_name(&new.vrrp.sync_groups, |group| format!("vrrp sync group {}", group.name)),
+        &mut found,
+        differs,
+    );
+    compare(
+        &by_name(&old.vrrp.scripts, |script| format!("vrrp script {}", script.name)),
+        &by_name(&new.vrrp.scripts, |script| format!("vrrp script {}", script.name)),
+        &mut found,
+        differs,
+    );
     found
+}
+
+fn differs<T: std::fmt::Debug>(object: &str, old: &T, new: &T, found: &mut Vec<Change>) {
+    found.push(change(Action::Change, object, differing(old, new)));
 }
 
 fn virtual_server(name: &str, old: &VirtualServer, new: &VirtualServer, found: &mut Vec<Change>) {
@@ -32,12 +54,7 @@ fn virtual_server(name: &str, old: &VirtualServer, new: &VirtualServer, found: &
         found.push(change(Action::Change, name, differing(&old_rules, &new_rules)));
     }
     let object = |real: &RealServer| format!("{name}/{}", real.name);
-    compare(
-        &by_name(&old.real_servers, object),
-        &by_name(&new.real_servers, object),
-        found,
-        |object, old, new, found| found.push(change(Action::Change, object, differing(old, new))),
-    );
+    compare(&by_name(&old.real_servers, object), &by_name(&new.real_servers, object), found, differs);
 }
 
 fn by_name<T>(things: &[T], name: impl Fn(&T) -> String) -> BTreeMap<String, &T> {

@@ -50,9 +50,9 @@ pub enum Write {
     ServiceV4(Change<ServiceKey<V4>, u32>),
     /// Address, port and protocol -> virtual server index.
     ServiceV6(Change<ServiceKey<V6>, u32>),
-    /// An address that is listened on.
+    /// An address that is listened on -> slot of its lease.
     VipV4(Change<VipKey<V4>, u32>),
-    /// An address that is listened on.
+    /// An address that is listened on -> slot of its lease.
     VipV6(Change<VipKey<V6>, u32>),
 }
 
@@ -111,6 +111,9 @@ pub fn needs_new_generation(writes: &[Write]) -> bool {
     writes.iter().any(|write| match write {
         Write::Interface(_) => true,
         Write::RealServer(change) => flags(&change.old) != flags(&change.new),
+        // Another lease decides whether its connections are ours.
+        Write::VipV4(Change { old, new, .. }) => old.is_some() && new.is_some(),
+        Write::VipV6(Change { old, new, .. }) => old.is_some() && new.is_some(),
         Write::Settings(_)
         | Write::Scheduling(_)
         | Write::VirtualServer(_)
@@ -118,9 +121,7 @@ pub fn needs_new_generation(writes: &[Write]) -> bool {
         | Write::ReverseV4(_)
         | Write::ReverseV6(_)
         | Write::ServiceV4(_)
-        | Write::ServiceV6(_)
-        | Write::VipV4(_)
-        | Write::VipV6(_) => false,
+        | Write::ServiceV6(_) => false,
     })
 }
 

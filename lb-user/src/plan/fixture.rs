@@ -29,6 +29,7 @@ impl World {
             hash_key: HashKey([1, 2]),
             ticks_per_second: 250,
             interfaces: [(2, attached), (3, Interface::default())].into(),
+            leases: [("192.0.2.99".parse().unwrap(), 7)].into(),
         };
         Self { registry: Registry::new(CAPACITY), cache: TableCache::default(), host }
     }

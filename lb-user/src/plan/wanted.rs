@@ -1,13 +1,17 @@
 //! What the maps should hold: the configuration and the state of every pool, as the data plane sees them.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use lb_common::{
     addr::{self, Port, V4, V6},
     hash::HashKey,
     limits::POOL,
     service::{
-        Interface, RealServer, Scheduling, ServiceKey, VipKey, VirtualServer, interface, real_server,
+        Interface, RealServer, Scheduling, ServiceKey, VipKey, VirtualServer, interface, lease, real_server,
         virtual_server,
     },
 };
@@ -53,6 +57,8 @@ pub struct HostView {
     pub ticks_per_second: u32,
     /// By interface index; only those the program is attached to are wanted.
     pub interfaces: BTreeMap<u32, Interface>,
+    /// Slots of the leases of virtual addresses that nodes elect an owner of.
+    pub leases: BTreeMap<IpAddr, u32>,
 }
 
 /// The whole content of the maps that the controller writes.
@@ -81,7 +87,7 @@ pub struct Wanted {
 /// What is found by an address of one family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Family<A> {
-    /// Addresses that are listened on; the value has no meaning yet and is 0.
+    /// Addresses that are listened on, and the slots of their leases; 0 for those that need none.
     pub vips: BTreeMap<VipKey<A>, u32>,
     /// Index of the virtual server.
     pub services: BTreeMap<ServiceKey<A>, u32>,
@@ -157,7 +163,7 @@ pub fn plan(
     };
     planner.registry.leave_all();
     for virtual_server in &config.virtual_servers {
-        planner.add_virtual_server(virtual_server, pool(virtual_server))?;
+        planner.add_virtual_server(virtual_server, pool(virtual_server), &host.leases)?;
     }
     planner.add_leaving();
     planner.add_reverse();
@@ -203,11 +209,17 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn add_virtual_server(&mut self, config: &model::VirtualServer, pool: Pool) -> Result<(), PlanError> {
+    fn add_virtual_server(
+        &mut self,
+        config: &model::VirtualServer,
+        pool: Pool,
+        leases: &BTreeMap<IpAddr, u32>,
+    ) -> Result<(), PlanError> {
         let (scheduling, listen) = available(config)?;
         let index = self.registry.hold_virtual_server(&config.name, config.on_down)?;
         for &address in listen {
-            self.wanted.add_service(config.protocol, address, index);
+            let lease = leases.get(&address.ip()).copied().unwrap_or(lease::NONE);
+            self.wanted.add_service(config.protocol, address, index, lease);
         }
         let flags = flags(config);
         self.wanted.virtual_servers.insert(index, VirtualServer { scheduling: scheduling as u32, flags });
@@ -311,10 +323,10 @@ const fn flags(config: &model::VirtualServer) -> u32 {
 }
 
 impl Wanted {
-    fn add_service(&mut self, protocol: Protocol, listen: SocketAddr, virtual_server: u32) {
+    fn add_service(&mut self, protocol: Protocol, listen: SocketAddr, virtual_server: u32, lease: u32) {
         match listen {
-            SocketAddr::V4(v4) => self.v4.listen(key(v4.ip(), v4.port(), protocol), virtual_server),
-            SocketAddr::V6(v6) => self.v6.listen(key(v6.ip(), v6.port(), protocol), virtual_server),
+            SocketAddr::V4(v4) => self.v4.listen(key(v4.ip(), v4.port(), protocol), virtual_server, lease),
+            SocketAddr::V6(v6) => self.v6.listen(key(v6.ip(), v6.port(), protocol), virtual_server, lease),
         }
     }
 
@@ -335,8 +347,8 @@ impl Wanted {
 }
 
 impl<A: Copy + Ord> Family<A> {
-    fn listen(&mut self, key: ServiceKey<A>, virtual_server: u32) {
-        self.vips.insert(VipKey(key.address), 0);
+    fn listen(&mut self, key: ServiceKey<A>, virtual_server: u32, lease: u32) {
+        self.vips.insert(VipKey(key.address), lease);
         self.services.insert(key, virtual_server);
     }
 }

@@ -20,7 +20,7 @@ use crate::{
         links::{LinkId, Links, is_on, link_of},
         notify::Notifier,
         reject::Reject,
-        router::{Action, State},
+        router::{Action, MISSED, State},
         script::{ScriptUser, track},
         task::{Command, Event},
         unit::{Tracked, Unit, split},
@@ -267,7 +267,6 @@ impl Driver {
                 Action::Entered(state) => {
                     let priority = unit.priority(index);
                     unit.members[index].entered(state);
-                    tracing::info!(instance = instance.name, ?state, %priority, "VRRP");
                     self.notifier.notify(&instance.notify, &instance.name, state, priority);
                     let name = instance.name.clone();
                     self.publish(Event::State { instance: name, state, priority });
@@ -279,6 +278,10 @@ impl Driver {
     fn advertise(&mut self, unit: &mut Unit, index: usize, priority: Priority, now: Instant) {
         let member = &mut unit.members[index];
         let instance = Arc::clone(&member.instance);
+        if priority != Priority::RESIGN {
+            let until = now + instance.advert_interval * MISSED;
+            self.publish(Event::Owns { instance: instance.name.clone(), until });
+        }
         let Some(source) = member.source else { return };
         let password = instance.authentication.as_ref().map(|Authentication::Pass(p)| *p);
         let packet = Packet {
@@ -311,10 +314,7 @@ impl Driver {
         let lifetime = lifetime(member.instance.advert_interval);
         member.renewal = Some(now + lifetime / 4);
         let instance = Arc::clone(&member.instance);
-        let name = instance.name.clone();
-        let addresses = instance.virtual_ipaddress.iter().map(|each| each.address.addr()).collect();
         self.order(Order::Hold(instance));
-        self.publish(Event::Owns { instance: name, addresses, lifetime });
     }
 
     /// A master whose configuration changed: new addresses are put and announced, others removed.
@@ -356,7 +356,6 @@ fn raise(
     now: Instant,
 ) {
     if alarms.raise(instance, &reason, now) {
-        tracing::warn!(instance, %peer, reason, "VRRP peer");
         let _ = events.send(Event::Alarm { instance: instance.to_owned(), peer, reason });
     }
 }

@@ -14,7 +14,7 @@ use lb_user::control::{
     socket::ControlSocket,
     status::{
         Check, Connections, DataPlane, Interface, Quorum, RealServer, RealServerState, Status, Traffic,
-        VirtualServer, VirtualServerState, Vrrp, VrrpState,
+        VirtualServer, VirtualServerState, Vrrp, VrrpAdverts, VrrpState,
     },
 };
 use tokio::{
@@ -205,6 +205,11 @@ pub(crate) fn status() -> Status {
             master: Some("198.51.100.1".to_owned()),
             addresses: vec!["192.0.2.10/24".to_owned()],
             transitions: 1,
+            configured_priority: 100,
+            since: Some(SystemTime::UNIX_EPOCH),
+            blocked: false,
+            adverts: VrrpAdverts { sent: 3, ..VrrpAdverts::default() },
+            peers: BTreeMap::new(),
         }],
     }
 }

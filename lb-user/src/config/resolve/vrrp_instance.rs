@@ -15,9 +15,7 @@ use crate::config::{
     diagnostic::{Diagnostic, Span},
     file::{Node, Section},
     value::{Wrong, boolean, choice, duration, duration_or_zero, interface, name, number, path},
-    vrrp::{
-        Authentication, Checksum, Notify, Priority, Tracked, Version, VirtualAddress, VrrpInstance,
-    },
+    vrrp::{Authentication, Checksum, Notify, Priority, Tracked, Version, VirtualAddress, VrrpInstance},
     vrrp_value::{Written, speaker, virtual_address, weight},
 };
 

@@ -50,11 +50,7 @@ pub(super) fn script_weights(scripts: &[ScriptDraft]) -> HashMap<String, i16> {
     scripts.iter().map(|script| (script.name.get_ref().clone(), script.weight)).collect()
 }
 
-fn unique_names<'n>(
-    what: &str,
-    names: impl Iterator<Item = &'n Spanned<String>>,
-    mistakes: &Mistakes,
-) {
+fn unique_names<'n>(what: &str, names: impl Iterator<Item = &'n Spanned<String>>, mistakes: &Mistakes) {
     unique(names.map(|name| (name.get_ref(), name.span())), |name, span, first| {
         let message = format!("two {what} are called `{name}`");
         mistakes.push(Diagnostic::error("duplicate-name", span, message).place(first, "the first one"));
@@ -75,11 +71,7 @@ fn routers(instances: &[vrrp_instance::Draft], mistakes: &Mistakes) {
     });
 }
 
-fn addresses(
-    instances: &[vrrp_instance::Draft],
-    servers: &[virtual_server::Draft],
-    mistakes: &Mistakes,
-) {
+fn addresses(instances: &[vrrp_instance::Draft], servers: &[virtual_server::Draft], mistakes: &Mistakes) {
     let all = || instances.iter().flat_map(|each| &each.addresses);
     let places = all().map(|each| (each.get_ref().address.addr(), each.span()));
     unique(places.clone(), |address, span, first| {
