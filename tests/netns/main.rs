@@ -6,6 +6,8 @@ mod control;
 mod download;
 mod given;
 mod kill;
+mod pair;
 mod site;
 mod traffic;
 mod transfer;
+mod vrrp;

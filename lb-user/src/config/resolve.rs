@@ -32,7 +32,8 @@ pub(super) fn resolve(mut root: Section<'_>, mistakes: &Mistakes, host: &Host) -
     let servers =
         root.sections("virtual_server", |server| virtual_server::read(server, &defaults, router_id));
     let servers = servers.unwrap_or_default();
-    let vrrp = vrrp::read(&mut root, host);
+    let startup_delay = global.as_ref().map_or_else(Default::default, |global| global.vrrp_startup_delay);
+    let vrrp = vrrp::read(&mut root, host, startup_delay);
     root.finish();
 
     rules::check(global.as_ref(), &fwmarks, &servers, mistakes);

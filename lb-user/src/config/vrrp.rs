@@ -14,6 +14,8 @@ pub struct Vrrp {
     pub sync_groups: Vec<SyncGroup>,
     /// Unique by name.
     pub scripts: Vec<Script>,
+    /// How long nobody is elected after the daemon has become ready: until switches have learned the links.
+    pub startup_delay: Duration,
 }
 
 impl Vrrp {

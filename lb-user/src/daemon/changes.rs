@@ -13,6 +13,10 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<Change> {
     if old.global != new.global {
         found.push(change(Action::Change, "global", differing(&old.global, &new.global)));
     }
+    if old.vrrp.startup_delay != new.vrrp.startup_delay {
+        let [old, new] = [old, new].map(|config| humantime::format_duration(config.vrrp.startup_delay));
+        found.push(change(Action::Change, "global", format!("vrrp_startup_delay: {old} -> {new}")));
+    }
     if old.api != new.api {
         found.push(change(Action::Change, "api", differing(&old.api, &new.api)));
     }

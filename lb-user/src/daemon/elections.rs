@@ -102,7 +102,7 @@ pub(super) fn ensure_possible(config: &Config) -> anyhow::Result<Option<ScriptUs
         return Ok(None);
     }
     task::ensure_permitted()
-        .context("cannot open the sockets that VRRP needs (CAP_NET_ADMIN, CAP_NET_RAW)")?;
+        .context("cannot open the sockets that VRRP needs (CAP_NET_RAW)")?;
     let name = &config.global.script_user;
     match User::from_name(name)? {
         Some(user) if user.uid == geteuid() => Ok(None),

@@ -40,6 +40,8 @@ pub(super) struct Driver {
     virtual_ones: Vec<IpAddr>,
     tracked: Tracked,
     ready: bool,
+    /// When the start-up delay is over.
+    ready_at: Option<Instant>,
     links: Links,
     orders: UnboundedSender<Order>,
     events: UnboundedSender<Event>,
@@ -69,6 +71,7 @@ impl Driver {
             virtual_ones: Vec::new(),
             tracked: Tracked::default(),
             ready: false,
+            ready_at: None,
             links,
             orders,
             events,
@@ -130,6 +133,15 @@ impl Driver {
         }
     }
 
+    /// Elections begin when the start-up delay is over.
+    fn begin(&mut self, now: Instant) {
+        if self.ready_at.is_some_and(|due| due <= now) {
+            self.ready_at = None;
+            self.ready = true;
+            self.refresh_trackers(now);
+        }
+    }
+
     fn refresh_trackers(&mut self, now: Instant) {
         self.refresh(self.interfaces.clone(), now);
     }
@@ -165,8 +177,8 @@ impl Driver {
     pub(super) fn on_command(&mut self, command: Command, now: Instant) {
         match command {
             Command::Ready => {
-                self.ready = true;
-                self.refresh_trackers(now);
+                self.ready_at = Some(now + self.config.startup_delay);
+                self.begin(now);
             }
             Command::VirtualServer { name, up } => {
                 self.tracked.virtual_servers.insert(name, up);
@@ -226,11 +238,12 @@ impl Driver {
 
     /// When [`Driver::on_deadline`] has something to do.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.units.iter().filter_map(Unit::deadline).min()
+        self.units.iter().filter_map(Unit::deadline).chain(self.ready_at).min()
     }
 
     /// Does what is due, and what the elections ask for.
     pub(super) fn on_deadline(&mut self, now: Instant) {
+        self.begin(now);
         let mut units = std::mem::take(&mut self.units);
         for unit in &mut units {
             unit.group.on_deadline(now);

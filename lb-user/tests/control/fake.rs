@@ -105,6 +105,7 @@ fn answer(
         Request::Ready => Ok(Reply::Ready(Readiness::NotReady("no interface is attached".to_owned()))),
         Request::Status { virtual_server: Some(name) } if name != "web" => Err(unknown(&name)),
         Request::Status { .. } => Ok(Reply::Status(Box::new(status()))),
+        Request::Vrrp => Ok(Reply::Vrrp(status().vrrp)),
         Request::Diff => Ok(Reply::Changes(Changes { generation: *generation, changes: vec![] })),
         Request::Events { follow } => {
             let live = follow.then(|| events.subscribe());

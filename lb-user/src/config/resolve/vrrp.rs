@@ -21,6 +21,7 @@ pub(super) struct Draft {
     pub(super) instances: Vec<vrrp_instance::Draft>,
     pub(super) groups: Vec<GroupDraft>,
     pub(super) scripts: Vec<ScriptDraft>,
+    startup_delay: Duration,
 }
 
 pub(super) struct ScriptDraft {
@@ -35,7 +36,8 @@ pub(super) struct GroupDraft {
     pub(super) group: Vec<Spanned<String>>,
 }
 
-pub(super) fn read(root: &mut Section<'_>, host: &Host) -> Draft {
+/// `startup_delay` is a key of `[global]`.
+pub(super) fn read(root: &mut Section<'_>, host: &Host, startup_delay: Duration) -> Draft {
     let instances = root.sections("vrrp_instance", |section| vrrp_instance::read(section, host));
     let groups = root.sections("vrrp_sync_group", read_group);
     let scripts = root.sections("vrrp_script", |section| read_script(section, host));
@@ -43,6 +45,7 @@ pub(super) fn read(root: &mut Section<'_>, host: &Host) -> Draft {
         instances: instances.unwrap_or_default(),
         groups: groups.unwrap_or_default().into_iter().flatten().collect(),
         scripts: scripts.unwrap_or_default().into_iter().flatten().collect(),
+        startup_delay,
     }
 }
 
@@ -95,6 +98,7 @@ impl Draft {
                 .map(|draft| draft.into_model(&weight_of))
                 .collect::<Option<_>>()?,
             scripts: self.scripts.into_iter().map(|draft| draft.model).collect(),
+            startup_delay: self.startup_delay,
         })
     }
 }
