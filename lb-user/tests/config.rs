@@ -47,7 +47,8 @@ fn the_smallest_example_means_what_it_says() {
 #[test]
 fn the_example_with_haproxy_has_an_instance_for_each_node() {
     let config = good("haproxy-ha.toml", example("haproxy-ha.toml"));
-    let names: Vec<_> = config.vrrp.instances.iter().map(|each| (each.name.as_str(), each.priority.0)).collect();
+    let names: Vec<_> =
+        config.vrrp.instances.iter().map(|each| (each.name.as_str(), each.priority.0)).collect();
     assert_eq!(names, [("first", 150), ("second", 100)]);
 }
 

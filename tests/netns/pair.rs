@@ -115,7 +115,9 @@ impl Node {
         let mut command = self.namespace.command(built_program()?);
         command.arg("run").arg("-c").arg(self.file());
         let mut process = Process::start(command, &self.directory.path().join("log"))?;
-        wait_until("the daemon to answer", PATIENCE, || !process.is_running() || self.xlb(&["status"]).is_ok())?;
+        wait_until("the daemon to answer", PATIENCE, || {
+            !process.is_running() || self.xlb(&["status"]).is_ok()
+        })?;
         if !process.is_running() {
             bail!("the daemon ended:\n{}", process.log());
         }

@@ -101,8 +101,7 @@ pub(super) fn ensure_possible(config: &Config) -> anyhow::Result<Option<ScriptUs
     if config.vrrp.instances.is_empty() {
         return Ok(None);
     }
-    task::ensure_permitted()
-        .context("cannot open the sockets that VRRP needs (CAP_NET_RAW)")?;
+    task::ensure_permitted().context("cannot open the sockets that VRRP needs (CAP_NET_RAW)")?;
     let name = &config.global.script_user;
     match User::from_name(name)? {
         Some(user) if user.uid == geteuid() => Ok(None),
