@@ -253,7 +253,6 @@ impl Daemon {
             Ok(news) => self.tell(news),
             Err(error) => tracing::error!("{:#}", anyhow::Error::new(error)),
         }
-        self.follow_vrrp();
     }
 
     fn tell(&mut self, news: Vec<News>) {
@@ -271,6 +270,7 @@ impl Daemon {
                 }
             }
         }
+        self.follow_vrrp();
     }
 
     fn note(&mut self, kind: Kind, object: &str, message: &str) {

@@ -144,7 +144,7 @@ fn a_vip_without_a_lease_goes_on_when_that_of_another_runs_out(lab: &mut Lab<'_>
 fn a_real_servers_packet_without_an_entry_is_not_translated_for_another_node(lab: &mut Lab<'_>) {
     elected(lab, WEB, None);
     const REAL: &str = "10.0.0.11:8080";
-    lab.change(|memory| drop(memory.v4.reverse.insert(key(REAL), key(WEB))));
+    lab.change(|memory| _ = memory.v4.reverse.insert(key(REAL), key(WEB)));
     lab.leaves_alone(&tcp(at(REAL), at(CLIENT), ACK).with(b"late"), Outcome::Disowned);
 }
 
