@@ -11,10 +11,12 @@ pub mod map {
     pub const INTERFACES: &str = "INTERFACES";
     /// Interface slot and outcome -> `Counter`, per CPU.
     pub const OUTCOMES: &str = "OUTCOMES";
-    /// `VipKey<V4>` -> flags.
+    /// `VipKey<V4>` -> slot of its lease, 0 when it needs none.
     pub const VIPS_V4: &str = "VIPS_V4";
-    /// `VipKey<V6>` -> flags.
+    /// `VipKey<V6>` -> slot of its lease, 0 when it needs none.
     pub const VIPS_V6: &str = "VIPS_V6";
+    /// Slot -> the tick at which the lease of an elected owner ends.
+    pub const LEASES: &str = "LEASES";
     /// `ServiceKey<V4>` -> virtual server index.
     pub const SERVICES_V4: &str = "SERVICES_V4";
     /// `ServiceKey<V6>` -> virtual server index.

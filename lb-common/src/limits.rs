@@ -34,3 +34,6 @@ pub const OUTCOME_ROW: u32 = 64;
 
 /// Bytes of a virtual server's name, at most.
 pub const NAME: usize = 64;
+
+/// Slots of the ownership leases; slot 0 is never used.
+pub const LEASES: u32 = 1024;

@@ -86,11 +86,15 @@ outcomes! {
     Fragment = "fragment", Pass;
     /// Unreadable headers, not for a VIP.
     MalformedForeign = "malformed_foreign", Pass;
+    /// For a VIP that another node owns: the kernel routes it on.
+    NotOwner = "not_owner", Pass;
     /// A reply whose last hop is here (TTL or hop limit 1): the kernel answers the real server.
     TtlExpired = "ttl_expired", Pass;
     /// A reply larger than the way to the client takes, and not to be fragmented: the kernel answers the real server.
     Oversized = "oversized", Pass;
 
+    /// Of a VIP that this node has lost or not won yet, where the kernel would answer in the owner's place.
+    Disowned = "disowned", Drop;
     /// For a VIP: IP header length, total length or version do not add up.
     MalformedIp = "malformed_ip", Drop;
     /// For a VIP: TCP or UDP header does not fit.

@@ -188,9 +188,48 @@ pub struct Settings {
     pub version: u32,
     /// [`settings`] bits.
     pub flags: u32,
+    /// The tick at which the first [`lease`] that is held ends; until then all of them are good. 0 when no VIP needs one.
+    pub lease: u32,
+    /// Always 0.
+    pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<Settings>() == 16 + 4 + 4 + 4 + 4);
+impl Settings {
+    /// Whether leases have to be looked at one by one.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has_lapsed(&self, now: u32) -> bool {
+        self.lease != lease::NOT_HELD && !lease::holds(self.lease, now)
+    }
+}
+
+/// Ownership of VIPs that nodes elect an owner of: a slot for each election, in which the owner notes the tick until which
+/// it certainly is the only one.
+pub mod lease {
+    /// The slot of a VIP that needs no lease.
+    pub const NONE: u32 = 0;
+    /// What is in the slot of an election that somebody else has won.
+    pub const NOT_HELD: u32 = 0;
+
+    /// Whether a lease that ends at this tick is good now. Ticks wrap around.
+    #[must_use]
+    #[inline(always)]
+    pub const fn holds(end: u32, now: u32) -> bool {
+        end != NOT_HELD && now.wrapping_sub(end) as i32 <= 0
+    }
+
+    /// The tick `ticks` from now as the end of a lease.
+    #[must_use]
+    pub const fn until(now: u32, ticks: u32) -> u32 {
+        // The one that means something else ends a tick early.
+        match now.wrapping_add(ticks) {
+            NOT_HELD => u32::MAX,
+            end => end,
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Settings>() == 16 + 4 + 4 + 4 + 4 + 4 + 4);
 
 /// Bits of [`Settings::flags`].
 pub mod settings {

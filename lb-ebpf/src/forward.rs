@@ -168,20 +168,23 @@ fn network<A: Ip, P: Packet, T: Tables<A>>(
             });
         }
     };
+    let now = tables.now();
     let Some(settings) = tables.settings() else { return Some(Outcome::UnattachedInterface.into()) };
+    let lapsed = settings.has_lapsed(now);
     let arrival = Arrival {
         datagram,
         interface: packet.interface(),
         partial,
         generation: settings.generation,
         ticks_per_second: settings.ticks_per_second,
-        now: tables.now(),
+        now,
     };
     let entry = tables.connection(datagram.protocol, &datagram.key);
     desk.known = entry.is_some();
     if let Some(entry) = entry
         && entry.generation == arrival.generation
         && datagram.flags & (SYN | FIN | RST | ACK) == ACK
+        && !lapsed
         && datagram.ttl > 1
         && datagram.packet_length() <= entry.next_hop.mtu as usize
         && !(is_stale(entry, &arrival) && datagram.protocol == Protocol::Udp)

@@ -16,7 +16,7 @@ use crate::{
     forward::ours_or,
     headers::{Fragment, Ipv4, protocol},
     ip::{Ip, Network, look_behind_extensions},
-    mark, open,
+    mark, open, ownership,
     packet::Packet,
     parse::{Unreadable, datagram},
     rewrite::{self, Exit},
@@ -223,6 +223,9 @@ fn later<A: Fragmented + RealAddress, P: Packet, T: Tables<A>>(
     datagram.flags = ACK;
     let mut sent = Outcome::Forwarded;
     if connection::find(tables, desk) {
+        if let Some(outcome) = ownership::gate(tables, desk) {
+            return outcome.into();
+        }
         if connection::renew(tables, &desk.arrival, &mut desk.entry) != Standing::Alive {
             return ours_or(tables, network, Outcome::FragmentUnknown, Outcome::Fragment);
         }

@@ -23,6 +23,7 @@ pub mod mark;
 #[cfg(not(target_arch = "bpf"))]
 pub mod memory;
 mod open;
+mod ownership;
 pub mod packet;
 pub mod parse;
 mod persistence;

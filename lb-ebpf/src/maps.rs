@@ -16,10 +16,11 @@ use lb_common::{
     connection::{Connection, ConnectionKey, HalfOpen, NextHop},
     counter::{Counter, Row},
     limits::{
-        ATTACHED_INTERFACES, FRAGMENTS, INTERFACES as INTERFACE_LIMIT, MARK_PREFIXES, NAME, OUTCOME_ROW,
+        ATTACHED_INTERFACES, FRAGMENTS, INTERFACES as INTERFACE_LIMIT, LEASES as LEASE_SLOTS, MARK_PREFIXES,
+        NAME, OUTCOME_ROW,
     },
     mark::MarkRules,
-    service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer, interface},
+    service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer, interface, lease},
     template::{Template, TemplateKey},
 };
 use lb_ebpf::{
@@ -60,6 +61,8 @@ static OUTCOMES: PerCpuArray<Counter, { (ATTACHED_INTERFACES * OUTCOME_ROW) as u
 static VIPS_V4: HashMap<VipKey<V4>, u32, SIZED> = HashMap::new();
 #[btf_map]
 static VIPS_V6: HashMap<VipKey<V6>, u32, SIZED> = HashMap::new();
+#[btf_map]
+static LEASES: Array<u32, { LEASE_SLOTS as usize }> = Array::new();
 #[btf_map]
 static SERVICES_V4: HashMap<ServiceKey<V4>, u32, SIZED> = HashMap::new();
 #[btf_map]
@@ -170,6 +173,11 @@ impl Common for Maps<'_> {
     }
 
     #[inline(always)]
+    fn lease(&self, slot: u32) -> u32 {
+        LEASES.get(slot).copied().unwrap_or(lease::NOT_HELD)
+    }
+
+    #[inline(always)]
     fn interface(&self, index: u32) -> Option<&Interface> {
         INTERFACES.get(index)
     }
@@ -270,6 +278,12 @@ macro_rules! tables {
             #[inline(always)]
             fn is_vip(&self, address: $family) -> bool {
                 $vips.get_ptr(VipKey(address)).is_some()
+            }
+
+            #[inline(always)]
+            fn lease_of(&self, vip: $family) -> u32 {
+                // SAFETY: see the head of this file.
+                unsafe { $vips.get(VipKey(vip)).copied() }.unwrap_or(lease::NONE)
             }
 
             #[inline(always)]

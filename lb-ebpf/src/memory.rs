@@ -12,7 +12,7 @@ use lb_common::{
     counter::{Counter, Row},
     hash::{HashKey, siphash},
     mark::{MarkPrefix, MarkRules},
-    service::{Interface, Load, RealServer, ServiceKey, Settings, VirtualServer},
+    service::{Interface, Load, RealServer, ServiceKey, Settings, VirtualServer, lease},
     template::{Template, TemplateKey},
 };
 
@@ -91,6 +91,8 @@ impl Packet for Frame<'_> {
 pub struct Family<A> {
     /// VIPs.
     pub vips: Vec<A>,
+    /// Slots of the leases of those that need one.
+    pub leased: HashMap<A, u32>,
     /// Services by address and port.
     pub services: HashMap<ServiceKey<A>, u32>,
     /// The reverse index.
@@ -117,6 +119,7 @@ impl<A> Default for Family<A> {
     fn default() -> Self {
         Self {
             vips: Vec::new(),
+            leased: HashMap::new(),
             services: HashMap::new(),
             reverse: HashMap::new(),
             marks: BTreeMap::new(),
@@ -138,6 +141,8 @@ pub struct Memory {
     pub now: u32,
     /// Settings, if they were written.
     pub settings: Option<Settings>,
+    /// When leases end, by slot.
+    pub leases: BTreeMap<u32, u32>,
     /// Interfaces by index.
     pub interfaces: BTreeMap<u32, Interface>,
     /// Virtual servers by index.
@@ -173,6 +178,10 @@ impl Common for Memory {
 
     fn settings(&self) -> Option<&Settings> {
         self.settings.as_ref()
+    }
+
+    fn lease(&self, slot: u32) -> u32 {
+        self.leases.get(&slot).copied().unwrap_or(lease::NOT_HELD)
     }
 
     fn interface(&self, index: u32) -> Option<&Interface> {
@@ -266,6 +275,10 @@ impl<A> Family<A> {
 impl<A: OfFamily> Tables<A> for Memory {
     fn is_vip(&self, address: A) -> bool {
         A::of(self).vips.contains(&address)
+    }
+
+    fn lease_of(&self, vip: A) -> u32 {
+        A::of(self).leased.get(&vip).copied().unwrap_or(lease::NONE)
     }
 
     fn service(&self, key: &ServiceKey<A>) -> Option<u32> {

@@ -21,6 +21,7 @@ use crate::{
     headers::Ethernet,
     ip::Ip,
     mark::Question,
+    ownership,
     packet::Packet,
     parse::{Arrival, Datagram},
     persistence, pressure,
@@ -41,6 +42,9 @@ pub(crate) fn for_service<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     let index = service(tables, &desk.arrival, vip);
     if index == NOBODY {
         return Outcome::NoService;
+    }
+    if !ownership::is_owned(tables, key.destination, desk.arrival.now) {
+        return ownership::refuse(tables, &desk.arrival, &mut desk.entry.next_hop);
     }
     if key.source == key.destination {
         return Outcome::Land;

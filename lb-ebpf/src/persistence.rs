@@ -63,5 +63,5 @@ fn takes<A: Address, T: Tables<A>>(tables: &mut T, virtual_server: u32, real_ser
     if real.weight == 0 || real.virtual_server != virtual_server {
         return false;
     }
-    tables.load(real_server).is_none_or(|load| !select::is_full(&real, load))
+    tables.load(real_server).is_none_or(|load| !select::is_full(real.max_connections, load))
 }

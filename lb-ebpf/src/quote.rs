@@ -20,6 +20,7 @@ use crate::{
     headers::{Icmp as Message, Udp, protocol},
     icmp::Icmp,
     ip::{Hop, Network},
+    ownership,
     packet::Packet,
     rewrite::{self, Exit},
     tables::Tables,
@@ -47,6 +48,9 @@ pub(crate) fn translate<A: Icmp + Fragmented + RealAddress, P: Packet, T: Tables
     let Some(places) = read(packet, desk, &outer) else { return Outcome::Icmp.into() };
     if !desk.arrival.complete(packet, tables) || !connection::find(tables, desk) {
         return Outcome::Icmp.into();
+    }
+    if let Some(outcome) = ownership::gate(tables, desk) {
+        return outcome.into();
     }
     if connection::renew(tables, &desk.arrival, &mut desk.entry) != Standing::Alive {
         return Outcome::Icmp.into();

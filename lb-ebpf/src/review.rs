@@ -16,6 +16,7 @@ use crate::{
     desk::Desk,
     forward::touch,
     ip::Ip,
+    ownership,
     tables::Tables,
 };
 
@@ -36,6 +37,11 @@ pub(crate) fn review<A: Ip + RealAddress, T: Tables<A>>(
     if datagram.has_bad_flags() {
         return Some(Outcome::BadTcpFlags);
     }
+    if let Some(outcome) = ownership::gate(tables, desk) {
+        return Some(outcome);
+    }
+    let arrival = &desk.arrival;
+    let datagram = &arrival.datagram;
     let begins = datagram.flags & (SYN | ACK) == SYN;
     if begins {
         let other = tables.connection(datagram.protocol, &desk.other_key).map_or(0, |other| other.flags);

@@ -7,6 +7,7 @@ use crate::{
     connection,
     desk::Desk,
     ip::Ip,
+    ownership,
     tables::{Route, Tables},
 };
 
@@ -18,6 +19,9 @@ pub(crate) fn reply<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> 
     let key = &datagram.key;
     let real = ServiceKey { address: key.source, port: key.source_port, protocol: datagram.protocol as u16 };
     let Some(service) = tables.reverse(&real) else { return Outcome::NoService };
+    if !ownership::is_owned(tables, service.address, arrival.now) {
+        return Outcome::Disowned;
+    }
     desk.key.copy_from(key);
     desk.key.source = service.address;
     desk.key.source_port = service.port;

@@ -43,6 +43,9 @@ pub trait Common {
     /// What holds for every packet.
     fn settings(&self) -> Option<&Settings>;
 
+    /// The tick at which the lease in this slot ends, or that it is not held.
+    fn lease(&self, slot: u32) -> u32;
+
     /// The interface with this index.
     fn interface(&self, index: u32) -> Option<&Interface>;
 
@@ -84,6 +87,9 @@ pub trait Common {
 pub trait Tables<A: Address>: Common {
     /// Whether some virtual server listens on this address.
     fn is_vip(&self, address: A) -> bool;
+
+    /// The slot of this VIP's lease; [`lb_common::service::lease::NONE`] when it needs none.
+    fn lease_of(&self, vip: A) -> u32;
 
     /// Index of the virtual server that listens on exactly this.
     fn service(&self, key: &ServiceKey<A>) -> Option<u32>;

@@ -16,6 +16,7 @@ use crate::{
     desk::Desk,
     headers::Tcp,
     ip::Ip,
+    ownership,
     packet::Packet,
     pressure,
     tables::{Refused, Tables},
@@ -39,6 +40,12 @@ pub(crate) fn unproven<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     if datagram.has_bad_flags() {
         return Some(Outcome::BadTcpFlags);
     }
+    if let Some(outcome) = ownership::gate(tables, desk) {
+        return Some(outcome);
+    }
+    let arrival = &desk.arrival;
+    let datagram = &arrival.datagram;
+    let key = &datagram.key;
     let (mut other_flags, mut server_sequence) = (0, 0);
     let other = tables.half_open(&desk.other_key);
     let complete = other.is_some();

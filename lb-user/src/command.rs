@@ -17,6 +17,7 @@ mod revert;
 mod run;
 mod status;
 mod unload;
+mod vrrp;
 mod weight;
 
 use std::{io, path::PathBuf, process::ExitCode};
@@ -66,6 +67,7 @@ enum Verb {
     Reload(reload::Args),
     Diff(diff::Args),
     Events(events::Args),
+    Vrrp(vrrp::Args),
     Unload(unload::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -111,6 +113,7 @@ fn run(Cli { socket, verb }: Cli) -> anyhow::Result<()> {
         Verb::Reload(args) => wait_for(reload::run(&client, &args)),
         Verb::Diff(args) => wait_for(diff::run(&client, &args)),
         Verb::Events(args) => wait_for(events::run(&client, &args)),
+        Verb::Vrrp(args) => wait_for(vrrp::run(&client, args)),
         Verb::Unload(args) => wait_for(unload::run(&client, &args)),
     }
 }

@@ -10,8 +10,12 @@ mod keepalived;
 mod resolve;
 mod syntax;
 mod value;
+mod vrrp_value;
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use toml::de::DeTable;
 
@@ -35,6 +39,10 @@ pub const PIN_DIR: &str = "/sys/fs/bpf/xlb";
 pub struct Host {
     /// Its name, the default of `global.router_id`.
     pub name: String,
+    /// Reads a file that the configuration names.
+    pub read: fn(&Path) -> io::Result<Vec<u8>>,
+    /// Whether a command's program is there to be run.
+    pub runs: fn(&Path) -> bool,
 }
 
 impl Host {
@@ -42,7 +50,17 @@ impl Host {
     #[must_use]
     pub fn this() -> Self {
         let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-        Self { name: name.filter(|name| !name.is_empty()).unwrap_or_else(|| "xlb".to_owned()) }
+        Self {
+            name: name.filter(|name| !name.is_empty()).unwrap_or_else(|| "xlb".to_owned()),
+            read: |path| std::fs::read(path),
+            runs: |program| nix::unistd::access(program, nix::unistd::AccessFlags::X_OK).is_ok(),
+        }
+    }
+
+    /// A machine of this name where no file can be read and every program is there.
+    #[must_use]
+    pub fn imagined(name: &str) -> Self {
+        Self { name: name.to_owned(), read: |_| Err(io::ErrorKind::NotFound.into()), runs: |_| true }
     }
 }
 
@@ -55,7 +73,7 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The file is right, but this version cannot do what it says.
     #[error("{}: {}", .path.display(), .missing.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
@@ -98,4 +116,10 @@ pub fn parse(text: &str, host: &Host) -> (Option<Config>, Vec<Diagnostic>) {
     let mistakes = Mistakes::default();
     let config = resolve::resolve(Section::root(&document, &mistakes), &mistakes, host);
     (config, mistakes.into_sorted())
+}
+
+/// What went wrong, without the system's number for it.
+fn plain(error: &io::Error) -> String {
+    let words = error.to_string();
+    words.split(" (os error").next().unwrap_or_default().to_owned()
 }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `GET /v1/version` | the daemon's version |
 //! | `GET /v1/status[?virtual_server=NAME]` | [`status::Status`] |
+//! | `GET /v1/vrrp` | [`status::Vrrp`] of every instance |
 //! | `GET /v1/diff` | [`Changes`] that a reload would make |
 //! | `GET /v1/events[?follow=true]` | [`event::Event`]s as a list; followed, as a stream of server-sent events |
 //! | `GET /metrics`, `/healthz`, `/readyz` | for Prometheus and probes; text |
@@ -15,6 +16,7 @@
 //! | `POST /v1/virtual_servers/VS/real_servers` | `{"address":"10.0.0.13:8080","weight":1,"name":"web3"}` |
 //! | `DELETE /v1/virtual_servers/VS/real_servers/RS` | removes it |
 //! | `DELETE /v1/overrides[/VS[/RS]]` | reverts to the configuration |
+//! | `POST /v1/vrrp[/NAME]/release` | gives the role to the peers |
 //! | `POST /v1/reload`, `POST /v1/unload` | as the commands of that name |
 //!
 //! Writes answer with [`Changes`]. `If-Match: "7"` makes a write fail unless the configuration's generation is

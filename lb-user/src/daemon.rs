@@ -1,6 +1,7 @@
 //! The only place that knows everyone: events in, plan, diff, apply.
 
 mod changes;
+mod elections;
 mod engine;
 mod journal;
 mod overrides;
@@ -10,6 +11,7 @@ mod start;
 mod sweeper;
 pub mod unload;
 mod view;
+mod vrrp;
 mod writes;
 
 use std::{
@@ -35,6 +37,7 @@ use crate::{
     host::{on_link, watch::HostEvent},
     pool::blindness::Sight,
 };
+use elections::{Elections, Heard};
 use engine::{Engine, News};
 use journal::Journal;
 use view::Attached;
@@ -77,6 +80,7 @@ struct Daemon {
     pins: Option<Pins>,
     attached: Vec<Attached>,
     health: Handle,
+    elections: Elections,
     journal: Journal,
     /// Of configuration and overrides; grows with every change.
     generation: u64,
@@ -91,6 +95,7 @@ struct Events {
     health: mpsc::Receiver<health::Event>,
     host: mpsc::Receiver<HostEvent>,
     sweeps: mpsc::Receiver<Result<Seen, SweepError>>,
+    vrrp: mpsc::UnboundedReceiver<Heard>,
     /// Dropped at the end, which ends the sweep.
     _sweeper: std::sync::mpsc::Sender<()>,
     hangup: Signal,
@@ -119,6 +124,14 @@ fn now() -> (Instant, SystemTime) {
 
 impl Daemon {
     async fn serve(mut self, mut events: Events) -> anyhow::Result<()> {
+        self.follow_vrrp();
+        let result = self.work(&mut events).await;
+        // The data plane stays; who owns its addresses is for others to decide from here on.
+        self.elections.stop().await;
+        result
+    }
+
+    async fn work(&mut self, events: &mut Events) -> anyhow::Result<()> {
         while self.pins.is_some() {
             let deadline = self.engine.deadline();
             tokio::select! {
@@ -133,6 +146,7 @@ impl Daemon {
                     }
                 },
                 Some(sweep) = events.sweeps.recv() => self.swept(sweep),
+                Some(heard) = events.vrrp.recv() => self.heard_of_vrrp(heard)?,
                 () = wait_until(deadline) => self.apply(),
                 Some(()) = events.hangup.recv() => {
                     // Written to the journal either way.
@@ -159,13 +173,16 @@ impl Daemon {
                 if let Some(name) = &virtual_server {
                     self.virtual_server(name)?;
                 }
-                view::status(&self.engine, &self.attached, self.generation, virtual_server.as_deref(), now())
+                let vrrp = self.vrrp().await;
+                let only = virtual_server.as_deref();
+                view::status(&self.engine, &self.attached, self.generation, only, vrrp, now())
                     .map(|status| Reply::Status(Box::new(status)))
                     .map_err(|error| failed(&error))
             }
+            Request::Vrrp => Ok(Reply::Vrrp(self.vrrp().await)),
             Request::Diff => self.difference().map(Reply::Changes),
             Request::Events { follow } => Ok(Reply::Events(self.journal.feed(follow))),
-            Request::Metrics => self.metrics().map(Reply::Metrics),
+            Request::Metrics => self.metrics().await.map(Reply::Metrics),
             Request::Write { write, if_generation } => {
                 let words = write.to_string();
                 let changes = self.write(write, if_generation).await?;
@@ -202,6 +219,7 @@ impl Daemon {
         if event.transition.is_some() || sight.is_some() {
             self.apply();
         }
+        self.follow_vrrp();
     }
 
     /// Something about this host has changed.
@@ -260,6 +278,7 @@ impl Daemon {
                 }
             }
         }
+        self.follow_vrrp();
     }
 
     fn note(&mut self, kind: Kind, object: &str, message: &str) {

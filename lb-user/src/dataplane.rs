@@ -4,6 +4,7 @@ pub mod attach;
 pub mod batch;
 pub mod clock;
 pub mod counters;
+pub mod leases;
 pub mod load;
 pub mod maps;
 pub mod object;

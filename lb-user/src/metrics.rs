@@ -1,5 +1,7 @@
 //! The metrics in OpenMetrics text, of one moment.
 
+mod vrrp;
+
 use std::fmt;
 
 use lb_common::outcome::Outcome;
@@ -51,6 +53,7 @@ impl Collector for Scrape {
         self.virtual_servers(&mut families)?;
         self.real_servers(&mut families)?;
         self.checks(&mut families)?;
+        self.vrrp(&mut families)?;
         self.data_plane(&mut families)
     }
 }

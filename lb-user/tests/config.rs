@@ -13,7 +13,16 @@ use lb_user::config::{ConfigError, Host, diagnostic::Report, load, model::Config
 use proptest::prelude::*;
 
 fn host() -> Host {
-    Host { name: "lb1".to_owned() }
+    Host {
+        read: |path| match path.to_str() {
+            Some("/etc/xlb/vrrp") => Ok(b"secret\n".to_vec()),
+            Some("/etc/xlb/empty") => Ok(b"\n".to_vec()),
+            Some("/etc/xlb/long") => Ok(b"far too long".to_vec()),
+            _ => Err(std::io::ErrorKind::NotFound.into()),
+        },
+        runs: |program| !program.starts_with("/nowhere"),
+        ..Host::imagined("lb1")
+    }
 }
 
 fn example(name: &str) -> String {
@@ -33,6 +42,14 @@ fn good(name: &str, text: String) -> Config {
 fn the_smallest_example_means_what_it_says() {
     let config = good("xlb.toml", example("xlb.toml"));
     insta::assert_debug_snapshot!(config);
+}
+
+#[test]
+fn the_example_with_haproxy_has_an_instance_for_each_node() {
+    let config = good("haproxy-ha.toml", example("haproxy-ha.toml"));
+    let names: Vec<_> =
+        config.vrrp.instances.iter().map(|each| (each.name.as_str(), each.priority.0)).collect();
+    assert_eq!(names, [("first", 150), ("second", 100)]);
 }
 
 #[test]

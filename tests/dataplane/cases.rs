@@ -32,6 +32,7 @@ mod hairpin;
 mod handshake;
 mod life;
 mod marks;
+mod ownership;
 mod persistence;
 mod reset;
 
@@ -49,6 +50,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         handshake::ALL,
         life::ALL,
         marks::ALL,
+        ownership::ALL,
         persistence::ALL,
         reset::ALL,
     ];

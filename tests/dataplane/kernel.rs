@@ -23,6 +23,7 @@ use lb_common::{
 use lb_ebpf::{memory::Memory, verdict::Verdict};
 use lb_user::{
     dataplane::{
+        clock,
         load::{self, PROGRAM},
         maps::Maps,
         pins::Pins,
@@ -89,6 +90,11 @@ impl Kernel {
         kernel
     }
 
+    /// The kernel's clock.
+    fn now(&self) -> u32 {
+        clock::read(self.ebpf.program(load::CLOCK).unwrap().try_into().unwrap()).unwrap()
+    }
+
     /// The action for a frame, and what became of it.
     fn run(&self, interface: u32, frame: &[u8]) -> (u32, Vec<u8>) {
         let program: &Xdp = self.ebpf.program(PROGRAM).unwrap().try_into().unwrap();
@@ -126,7 +132,7 @@ impl Kernel {
     /// Forgets every entry and what was counted: for the next case. What is wanted stays, since replacing scheduling tables
     /// takes the kernel long.
     pub(crate) fn clear(&mut self) {
-        tables::follow(&mut self.maps, &Memory::default());
+        tables::follow(&mut self.maps, &Memory::default(), 0);
         tables::forget_fragments(&mut self.ebpf);
         self.counted = tables::outcomes(&self.maps);
     }
@@ -177,7 +183,8 @@ impl Twin for Kernel {
         let wanted = tables::wanted(memory);
         write::apply(&mut self.maps, &plan::diff(&self.wanted, &wanted)).unwrap();
         self.wanted = wanted;
-        tables::follow(&mut self.maps, memory);
+        let now = self.now();
+        tables::follow(&mut self.maps, memory, now);
         if memory.pressure == 0 {
             self.pressure().set(0, 0, 0).unwrap();
         }

@@ -176,7 +176,7 @@ proptest! {
         rules in prop::collection::vec((1..4u32, rule()), 0..20),
         packets in prop::collection::vec(packet(), 1..100),
     ) {
-        let (config, diagnostics) = parse(SERVED, &Host { name: "lb1".into() });
+        let (config, diagnostics) = parse(SERVED, &Host::this());
         let mut config = config.unwrap_or_else(|| panic!("{diagnostics:?}"));
         // Matches of one mark may stand apart here: only their order counts.
         config.fwmarks =

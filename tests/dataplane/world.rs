@@ -335,6 +335,8 @@ pub(crate) fn memory(connections: usize) -> Memory {
             ticks_per_second: 250,
             version: VERSION,
             flags: settings::WIDE_MARKS,
+            lease: 0,
+            reserved: 0,
         }),
         capacity: Some(2 * connections),
         ..Memory::default()

@@ -4,6 +4,7 @@
 
 mod bench;
 mod capture;
+mod daemon;
 mod lab;
 mod pairs;
 mod peers;

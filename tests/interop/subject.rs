@@ -34,7 +34,7 @@ fn config(json: &Value) -> Vrrp {
     for instance in &mut instances {
         instance.track_script = scripts.iter().map(|_| tracked()).collect();
     }
-    Vrrp { instances, sync_groups, scripts }
+    Vrrp { instances, sync_groups, scripts, startup_delay: Duration::ZERO }
 }
 
 fn strings(list: &Value) -> Vec<String> {

@@ -35,6 +35,11 @@ pub(super) fn real_servers(typed: &OsStr) -> Vec<CompletionCandidate> {
     })
 }
 
+/// Names of VRRP instances.
+pub(super) fn vrrp_instances(typed: &OsStr) -> Vec<CompletionCandidate> {
+    matching(typed, |status| status.vrrp.iter().map(|instance| instance.name.clone()).collect())
+}
+
 /// Names of virtual servers and of real servers.
 pub(super) fn scopes(typed: &OsStr) -> Vec<CompletionCandidate> {
     let mut names = virtual_servers(typed);

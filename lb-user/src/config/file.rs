@@ -52,6 +52,10 @@ impl<'t> Node<'t> {
         self.value.span()
     }
 
+    pub(super) fn is_table(&self) -> bool {
+        self.value.get_ref().is_table()
+    }
+
     /// A list's values; a single value is a list of one.
     pub(super) fn items(&self) -> Vec<Self> {
         match self.value.get_ref() {

@@ -2,7 +2,9 @@
 
 /// Keepalived's word, and what to write instead.
 const WORDS: &[(&str, &str)] = &[
+    ("advert_int", "`advert_interval`"),
     ("alpha", "`initial_state = \"down\"`, the default"),
+    ("auth_pass", "`authentication = { type = \"pass\", secret_file = \"FILE\" }`"),
     ("connect_ip", "`address` in the check"),
     ("connect_port", "`port` in the check"),
     ("connect_timeout", "`timeout` in the check"),
@@ -16,9 +18,16 @@ const WORDS: &[(&str, &str)] = &[
     ("misc_dynamic", "`dynamic_weight` in a check of type \"script\""),
     ("misc_path", "`command` in a check of type \"script\""),
     ("misc_timeout", "`timeout` in the check"),
+    ("nopreempt", "`preempt = false`"),
+    ("notify_backup", "`notify = { backup = [\"PROGRAM\"] }`"),
+    ("notify_fault", "`notify = { fault = [\"PROGRAM\"] }`"),
+    ("notify_master", "`notify = { master = [\"PROGRAM\"] }`"),
+    ("notify_stop", "`notify = { stop = [\"PROGRAM\"] }`"),
     ("regex", "`body` in the check"),
     ("retry", "`fall`, which is keepalived's retry + 1, in the check"),
     ("status_code", "`status` in the check"),
+    ("unicast_peer", "`unicast_peers`"),
+    ("unicast_src_ip", "`source_address`"),
     ("uthreshold", "`max_connections`"),
     ("virtualhost", "`host` in the check"),
 ];

@@ -8,6 +8,8 @@ use std::{
 
 use ipnet::IpNet;
 
+use super::vrrp::Vrrp;
+
 /// Everything the daemon needs to know. Built only by `resolve`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -19,6 +21,8 @@ pub struct Config {
     pub fwmarks: Vec<Fwmark>,
     /// In the order of the file.
     pub virtual_servers: Vec<VirtualServer>,
+    /// Which addresses are owned by election; nothing when it is empty.
+    pub vrrp: Vrrp,
 }
 
 /// `[global]`.

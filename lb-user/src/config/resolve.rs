@@ -8,26 +8,19 @@ mod mark_rules;
 mod options;
 mod rules;
 mod virtual_server;
+mod vrrp;
+mod vrrp_instance;
+mod vrrp_rules;
 
 use super::{
     Host,
-    diagnostic::Diagnostic,
     file::{Mistakes, Section},
     model::Config,
 };
 use options::Options;
 
-/// Sections that are part of the file's format and that this version cannot do.
-const NOT_YET_AVAILABLE: &[&str] = &["vrrp_instance", "vrrp_sync_group", "vrrp_script"];
-
 /// The configuration that is meant, unless there are errors among the mistakes.
 pub(super) fn resolve(mut root: Section<'_>, mistakes: &Mistakes, host: &Host) -> Option<Config> {
-    for section in NOT_YET_AVAILABLE {
-        if let Some(node) = root.node(section) {
-            let message = format!("`{section}` is not available in this version");
-            mistakes.push(Diagnostic::error("not-yet-available", node.span(), message).help("take it out"));
-        }
-    }
     let global = root.require("global").and_then(|node| node.section(|global| global::read(global, host)));
     let api = root.section("api", global::read_api).unwrap_or_else(global::default_api);
     let router_id = global.as_ref().map_or(host.name.as_str(), |global| global.model.router_id.as_str());
@@ -39,9 +32,12 @@ pub(super) fn resolve(mut root: Section<'_>, mistakes: &Mistakes, host: &Host) -
     let servers =
         root.sections("virtual_server", |server| virtual_server::read(server, &defaults, router_id));
     let servers = servers.unwrap_or_default();
+    let startup_delay = global.as_ref().map_or_else(Default::default, |global| global.vrrp_startup_delay);
+    let vrrp = vrrp::read(&mut root, host, startup_delay);
     root.finish();
 
     rules::check(global.as_ref(), &fwmarks, &servers, mistakes);
+    vrrp_rules::check(&vrrp, &servers, mistakes);
     if mistakes.errors() > 0 {
         return None;
     }
@@ -49,6 +45,7 @@ pub(super) fn resolve(mut root: Section<'_>, mistakes: &Mistakes, host: &Host) -
         global: global?.model,
         api,
         fwmarks: fwmarks.into_iter().map(fwmark::Draft::into_model).collect::<Option<_>>()?,
+        vrrp: vrrp.into_model()?,
         virtual_servers: servers.into_iter().map(virtual_server::Draft::into_model).collect::<Option<_>>()?,
     })
 }

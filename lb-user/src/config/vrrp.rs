@@ -3,7 +3,7 @@
 use std::{fmt, net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Everything that concerns VRRP.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +14,23 @@ pub struct Vrrp {
     pub sync_groups: Vec<SyncGroup>,
     /// Unique by name.
     pub scripts: Vec<Script>,
+    /// How long nobody is elected after the daemon has become ready: until switches have learned the links.
+    pub startup_delay: Duration,
+}
+
+impl Vrrp {
+    /// Whether some instance tracks this virtual server.
+    #[must_use]
+    pub fn tracks(&self, virtual_server: &str) -> bool {
+        let mut tracked = self.instances.iter().flat_map(|each| &each.track_virtual_server);
+        tracked.any(|each| each.name == virtual_server)
+    }
+
+    /// Whether there is anything to be run when a state changes.
+    #[must_use]
+    pub fn notifies(&self) -> bool {
+        self.instances.iter().any(|each| each.notify != Notify::default())
+    }
 }
 
 /// `[[vrrp_instance]]`.
@@ -77,7 +94,7 @@ impl VrrpInstance {
 }
 
 /// The priority of a router, as in an advertisement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Priority(pub u8);
 
@@ -170,6 +187,8 @@ pub struct Notify {
     pub backup: Vec<String>,
     /// On a fault.
     pub fault: Vec<String>,
+    /// When the process or the instance ends.
+    pub stop: Vec<String>,
     /// On every change, stop too.
     pub any: Vec<String>,
 }

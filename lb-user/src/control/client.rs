@@ -18,7 +18,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use super::{Changes, Code, Failure, Write, event::Event, rest, status::Status};
+use super::{
+    Changes, Code, Failure, Write,
+    event::Event,
+    rest,
+    status::{Status, Vrrp},
+};
 
 /// Longer than the daemon's own deadline, so that its answer is what people see.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -72,6 +77,15 @@ impl Client {
             None => self.get("/v1/status").await,
             Some(name) => self.get(&format!("/v1/status?virtual_server={}", rest::segment(name))).await,
         }
+    }
+
+    /// Every VRRP instance.
+    ///
+    /// # Errors
+    ///
+    /// The daemon is not reachable.
+    pub async fn vrrp(&self) -> Result<Vec<Vrrp>, ClientError> {
+        self.get("/v1/vrrp").await
     }
 
     /// What a reload would change.

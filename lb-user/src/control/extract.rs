@@ -137,6 +137,7 @@ impl IntoResponse for Reply {
                 (StatusCode::SERVICE_UNAVAILABLE, why + "\n").into_response()
             }
             Self::Status(status) => Json(status).into_response(),
+            Self::Vrrp(instances) => Json(instances).into_response(),
             Self::Changes(changes) => Json(changes).into_response(),
             Self::Events(Feed { past, live: None }) => Json(past).into_response(),
             Self::Events(Feed { past, live: Some(live) }) => {

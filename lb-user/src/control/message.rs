@@ -5,7 +5,11 @@ use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::{Failure, event::Feed, status::Status};
+use super::{
+    Failure,
+    event::Feed,
+    status::{Status, Vrrp},
+};
 
 /// One request on its way to the daemon.
 #[derive(Debug)]
@@ -55,6 +59,8 @@ pub enum Request {
         /// Only this one; unknown is [`Code::NotFound`](super::Code::NotFound).
         virtual_server: Option<String>,
     },
+    /// What `xlb vrrp` shows.
+    Vrrp,
     /// What a reload would change.
     Diff,
     /// What happened lately, and with `follow` what happens from now on.
@@ -109,6 +115,8 @@ pub enum Write {
     },
     /// Takes a real server out of its virtual server.
     Remove(RealServerName),
+    /// Gives the role of a VRRP instance and its sync group, or of all, to the peers.
+    Release(Option<String>),
     /// Applies the configuration file as a whole, or nothing of it.
     Reload,
     /// Detaches and removes everything that is pinned, then the daemon ends.
@@ -190,6 +198,8 @@ impl fmt::Display for Write {
                 name.iter().try_for_each(|name| write!(f, " --name {name}"))
             }
             Self::Remove(real_server) => write!(f, "remove {real_server}"),
+            Self::Release(None) => write!(f, "vrrp release"),
+            Self::Release(Some(name)) => write!(f, "vrrp release {name}"),
             Self::Reload => write!(f, "reload"),
             Self::Unload => write!(f, "unload"),
         }
@@ -203,6 +213,8 @@ pub enum Reply {
     Ready(Readiness),
     /// To [`Request::Status`].
     Status(Box<Status>),
+    /// To [`Request::Vrrp`].
+    Vrrp(Vec<Vrrp>),
     /// To [`Request::Diff`] and [`Request::Write`].
     Changes(Changes),
     /// To [`Request::Events`].

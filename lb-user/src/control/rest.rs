@@ -69,6 +69,8 @@ pub(super) fn encode(write: &Write) -> (Method, String, Option<Value>) {
             Some(json!({ "address": address, "weight": weight, "name": name })),
         ),
         Write::Remove(real_server) => (Method::DELETE, path(real_server), None),
+        Write::Release(None) => (Method::POST, "/v1/vrrp/release".to_owned(), None),
+        Write::Release(Some(name)) => (Method::POST, format!("/v1/vrrp/{}/release", segment(name)), None),
         Write::Reload => (Method::POST, "/v1/reload".to_owned(), None),
         Write::Unload => (Method::POST, "/v1/unload".to_owned(), None),
     }

@@ -51,6 +51,7 @@ fn reads() -> Router<Desk> {
         .route("/metrics", get(async |reader: Reader| reader.ask(Request::Metrics).await))
         .route("/v1/version", get(version))
         .route("/v1/status", get(status))
+        .route("/v1/vrrp", get(async |reader: Reader| reader.ask(Request::Vrrp).await))
         .route("/v1/diff", get(async |reader: Reader| reader.ask(Request::Diff).await))
         .route("/v1/events", get(events))
 }
@@ -66,6 +67,8 @@ fn writes() -> Router<Desk> {
         .route("/v1/overrides", delete(revert_everything))
         .route("/v1/overrides/{virtual_server}", delete(revert_virtual_server))
         .route("/v1/overrides/{virtual_server}/{real_server}", delete(revert_real_server))
+        .route("/v1/vrrp/release", post(async |writer: Writer| writer.write(Write::Release(None)).await))
+        .route("/v1/vrrp/{instance}/release", post(release))
         .route("/v1/reload", post(async |writer: Writer| writer.write(Write::Reload).await))
         .route("/v1/unload", post(async |writer: Writer| writer.write(Write::Unload).await))
 }
@@ -150,6 +153,10 @@ async fn add(
 
 async fn remove(writer: Writer, Named(real_server): Named<RealServerName>) -> Answer {
     writer.write(Write::Remove(real_server)).await
+}
+
+async fn release(writer: Writer, Named(instance): Named<String>) -> Answer {
+    writer.write(Write::Release(Some(instance))).await
 }
 
 async fn revert_everything(writer: Writer) -> Answer {

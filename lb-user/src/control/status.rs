@@ -1,10 +1,16 @@
 //! The reply of `xlb status`: its JSON is a stable interface.
 
-use std::{collections::BTreeMap, fmt, time::SystemTime};
+use std::{collections::BTreeMap, fmt, net::IpAddr, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::pool::RealServerState;
+pub use crate::{
+    pool::RealServerState,
+    vrrp::{
+        router::State as VrrpState,
+        status::{Adverts as VrrpAdverts, Peer as VrrpPeer},
+    },
+};
 
 /// The daemon at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,28 +162,25 @@ pub struct Vrrp {
     pub name: String,
     /// Of the state machine.
     pub state: VrrpState,
-    /// In force.
+    /// In force, after trackers.
     pub priority: u8,
+    /// By the file.
+    pub configured_priority: u8,
     /// Address of the master; none when there is no master.
     pub master: Option<String>,
     /// Virtual addresses as configured.
     pub addresses: Vec<String>,
-    /// Times it became master.
+    /// Times it became master or ceased to be.
     pub transitions: u64,
-}
-
-/// States of a VRRP instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum VrrpState {
-    /// Starting.
-    Init,
-    /// Another router has the addresses.
-    Backup,
-    /// This one has them.
-    Master,
-    /// Not able to take them.
-    Fault,
+    /// When its state last changed; none before the first change.
+    #[serde(with = "humantime_serde")]
+    pub since: Option<SystemTime>,
+    /// Something that it tracks is down or has said nothing yet.
+    pub blocked: bool,
+    /// Advertisements since the start.
+    pub adverts: VrrpAdverts,
+    /// Routers that were heard, by address.
+    pub peers: BTreeMap<IpAddr, VrrpPeer>,
 }
 
 impl fmt::Display for VirtualServerState {
@@ -185,17 +188,6 @@ impl fmt::Display for VirtualServerState {
         f.write_str(match self {
             Self::Up => "up",
             Self::Down => "down",
-        })
-    }
-}
-
-impl fmt::Display for VrrpState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Init => "init",
-            Self::Backup => "backup",
-            Self::Master => "master",
-            Self::Fault => "fault",
         })
     }
 }

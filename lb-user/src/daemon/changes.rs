@@ -13,6 +13,10 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<Change> {
     if old.global != new.global {
         found.push(change(Action::Change, "global", differing(&old.global, &new.global)));
     }
+    if old.vrrp.startup_delay != new.vrrp.startup_delay {
+        let [old, new] = [old, new].map(|config| humantime::format_duration(config.vrrp.startup_delay));
+        found.push(change(Action::Change, "global", format!("vrrp_startup_delay: {old} -> {new}")));
+    }
     if old.api != new.api {
         found.push(change(Action::Change, "api", differing(&old.api, &new.api)));
     }
@@ -23,6 +27,24 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<Change> {
         &mut found,
         virtual_server,
     );
+    compare(
+        &by_name(&old.vrrp.instances, |instance| format!("vrrp {}", instance.name)),
+        &by_name(&new.vrrp.instances, |instance| format!("vrrp {}", instance.name)),
+        &mut found,
+        differs,
+    );
+    compare(
+        &by_name(&old.vrrp.sync_groups, |group| format!("vrrp sync group {}", group.name)),
+        &by_name(&new.vrrp.sync_groups, |group| format!("vrrp sync group {}", group.name)),
+        &mut found,
+        differs,
+    );
+    compare(
+        &by_name(&old.vrrp.scripts, |script| format!("vrrp script {}", script.name)),
+        &by_name(&new.vrrp.scripts, |script| format!("vrrp script {}", script.name)),
+        &mut found,
+        differs,
+    );
     found
 }
 
@@ -30,12 +52,16 @@ fn marks(old: &[Fwmark], new: &[Fwmark], found: &mut Vec<Change>) {
     let before = found.len();
     let object = |fwmark: &Fwmark| format!("fwmark {}", fwmark.mark);
     compare(&by_name(old, object), &by_name(new, object), found, |object, old, new, found| {
-        found.push(change(Action::Change, object, differing(old, new)));
+        differs(object, old, new, found);
     });
     // The first mark that matches wins.
     if found.len() == before && old != new {
         found.push(change(Action::Change, "fwmark", "order".to_owned()));
     }
+}
+
+fn differs<T: std::fmt::Debug>(object: &str, old: &T, new: &T, found: &mut Vec<Change>) {
+    found.push(change(Action::Change, object, differing(old, new)));
 }
 
 fn virtual_server(name: &str, old: &VirtualServer, new: &VirtualServer, found: &mut Vec<Change>) {
@@ -45,12 +71,7 @@ fn virtual_server(name: &str, old: &VirtualServer, new: &VirtualServer, found: &
         found.push(change(Action::Change, name, differing(&old_rules, &new_rules)));
     }
     let object = |real: &RealServer| format!("{name}/{}", real.name);
-    compare(
-        &by_name(&old.real_servers, object),
-        &by_name(&new.real_servers, object),
-        found,
-        |object, old, new, found| found.push(change(Action::Change, object, differing(old, new))),
-    );
+    compare(&by_name(&old.real_servers, object), &by_name(&new.real_servers, object), found, differs);
 }
 
 fn by_name<T>(things: &[T], name: impl Fn(&T) -> String) -> BTreeMap<String, &T> {
@@ -103,7 +124,7 @@ mod tests {
     use crate::config::{Host, parse};
 
     fn config(text: &str) -> Config {
-        let (config, diagnostics) = parse(text, &Host { name: "lb".into() });
+        let (config, diagnostics) = parse(text, &Host::imagined("lb"));
         config.unwrap_or_else(|| panic!("{diagnostics:?}"))
     }
 

@@ -4,18 +4,19 @@ use aya::maps::MapError;
 
 use super::{Daemon, failed, now, view};
 use crate::{
-    control::Failure,
+    control::{Failure, status::Vrrp},
     dataplane::counters,
     metrics::{self, Scrape},
 };
 
 impl Daemon {
-    pub(super) fn metrics(&self) -> Result<String, Failure> {
-        let scrape = self.scrape().map_err(|error| failed(&error))?;
+    pub(super) async fn metrics(&self) -> Result<String, Failure> {
+        let vrrp = self.vrrp().await;
+        let scrape = self.scrape(vrrp).map_err(|error| failed(&error))?;
         metrics::text(scrape).map_err(|error| failed(&error))
     }
 
-    fn scrape(&self) -> Result<Scrape, MapError> {
+    fn scrape(&self, vrrp: Vec<Vrrp>) -> Result<Scrape, MapError> {
         let packets = self.attached.iter().map(|interface| {
             let outcomes = counters::outcomes(&self.engine.maps, interface.slot)?;
             let outcomes = outcomes.into_iter().map(|(outcome, counter)| (outcome, counter.packets));
@@ -23,7 +24,7 @@ impl Daemon {
         });
         Ok(Scrape {
             packets: packets.collect::<Result<_, MapError>>()?,
-            status: view::status(&self.engine, &self.attached, self.generation, None, now())?,
+            status: view::status(&self.engine, &self.attached, self.generation, None, vrrp, now())?,
             checks: self.health.counters().counts(),
             reloaded: self.reloaded,
         })

@@ -18,8 +18,14 @@ use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Daemon, Events, KernelLog, RunOptions, engine::Engine, journal::Journal, now, overrides::Overrides,
-    secret, sweeper, view::Attached,
+    Daemon, Events, KernelLog, RunOptions,
+    elections::{self, Elections, Slots},
+    engine::Engine,
+    journal::Journal,
+    now,
+    overrides::Overrides,
+    secret, sweeper,
+    view::Attached,
 };
 use crate::{
     config::{
@@ -33,6 +39,7 @@ use crate::{
     dataplane::{
         attach::{self, Target},
         clock::Clock,
+        leases::Leases,
         load::{self, Loaded},
         maps::Maps,
         pins::Pins,
@@ -47,6 +54,7 @@ use crate::{
         watch::watch,
     },
     plan::HostView,
+    vrrp::task::ScriptUser,
 };
 
 /// Calls that wait for the daemon.
@@ -67,6 +75,7 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<(Daemon, Events
         tracing::warn!("{line}");
     }
     load::ensure_permitted()?;
+    let script_user = elections::ensure_possible(&config)?;
     let socket_path = options.socket.as_ref().unwrap_or(&config.api.socket);
     let socket = ControlSocket::bind(socket_path, config.api.socket_group.as_deref())?;
     let listener = match config.api.listen {
@@ -89,13 +98,15 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<(Daemon, Events
     let mut kernel_log = EbpfLogger::init(&mut ebpf).context("cannot read the log of the kernel program")?;
     let kernel_log = Box::new(move || kernel_log.flush());
     let programs = Programs::new(ebpf);
-    match bring_up(options, config, overrides, &links, &pins, &programs) {
-        Ok((engine, attached, rules)) => {
+    let slots = Slots::default();
+    match bring_up(options, config, overrides, &links, &pins, (&programs, &slots)) {
+        Ok((engine, attached, rules, leases)) => {
             tracing::info!(
                 "{}",
                 if adopted { "took over the running data plane" } else { "loaded the data plane" }
             );
-            finish(engine, attached, rules, pins, (programs, kernel_log), socket, listener).await
+            let vrrp = (slots, script_user, leases);
+            finish(engine, attached, (rules, vrrp), pins, (programs, kernel_log), socket, listener).await
         }
         Err(error) => {
             if !adopted && pins.links().is_ok_and(|links| links.is_empty()) {
@@ -106,7 +117,7 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<(Daemon, Events
     }
 }
 
-type Up = (Engine, (RunOptions, Vec<Attached>), sweeper::Rules);
+type Up = (Engine, (RunOptions, Vec<Attached>), sweeper::Rules, Option<Leases>);
 
 fn bring_up(
     options: RunOptions,
@@ -114,7 +125,7 @@ fn bring_up(
     overrides: Overrides,
     links: &[Link],
     pins: &Pins,
-    programs: &Programs,
+    (programs, slots): (&Programs, &Slots),
 ) -> anyhow::Result<Up> {
     let clock = Clock::new()?;
     let maps = Maps::open(pins)?;
@@ -125,6 +136,7 @@ fn bring_up(
         interfaces: interfaces(links, &before)?,
         links: on_link::read().context("cannot read this machine's addresses")?,
         names: names(links),
+        leases: slots.assign(&config.vrrp),
     };
     let rules = sweeper::Rules::new(Mutex::new(HashMap::new()));
     let mut engine = Engine::new(config, overrides, maps, host, clock, Arc::clone(&rules))?;
@@ -134,6 +146,13 @@ fn bring_up(
     // First what may be refused: a table that was written cannot be taken back when there is nothing to go back to.
     let before = pins.links()?;
     let attached = attach_all(&engine, links, pins, programs)?;
+    // Before VIPs need them: nothing is owned at the beginning.
+    let leases = if engine.config.vrrp.instances.is_empty() {
+        Leases::unneeded(&mut engine.maps)?;
+        None
+    } else {
+        Some(Leases::new(Maps::open(pins)?, clock, programs.clone())?)
+    };
     if let Err(error) = engine.apply(instant, wall) {
         detach_all(links, &before, pins)?;
         return Err(error.into());
@@ -144,7 +163,7 @@ fn bring_up(
             attach::detach(index, pins)?;
         }
     }
-    Ok((engine, (options, attached), rules))
+    Ok((engine, (options, attached), rules, leases))
 }
 
 /// The key of all hashing for a configuration.
@@ -272,7 +291,7 @@ pub(super) fn sysctls(config: &Config) {
 async fn finish(
     engine: Engine,
     (options, mut attached): (RunOptions, Vec<Attached>),
-    rules: sweeper::Rules,
+    (rules, (slots, script_user, leases)): (sweeper::Rules, (Slots, Option<ScriptUser>, Option<Leases>)),
     pins: Pins,
     (programs, kernel_log): (Programs, KernelLog),
     socket: ControlSocket,
@@ -294,6 +313,12 @@ async fn finish(
         .spawn(move || sweeper::run(maps, clock, || clock_programs.now(), &rules, &wake, &sweeps))
         .context("cannot start the sweep")?;
 
+    let (mut elections, vrrp) = Elections::new(slots);
+    if let Some(leases) = leases {
+        let config = engine.config.vrrp.clone();
+        elections.begin(config, script_user, leases).context("cannot start the thread of VRRP")?;
+    }
+
     let (calls, call_receiver) = mpsc::channel(CALLS);
     let shutdown = CancellationToken::new();
     let server = tokio::spawn(server::serve(socket, listener, Limits::default(), calls, shutdown.clone()));
@@ -305,6 +330,7 @@ async fn finish(
         pins: Some(pins),
         attached,
         health,
+        elections,
         journal: Journal::default(),
         generation: 1,
         reloaded: true,
@@ -315,6 +341,7 @@ async fn finish(
         health: health_events,
         host,
         sweeps: sweep_results,
+        vrrp,
         _sweeper: sweeper,
         hangup,
         terminate,

@@ -40,6 +40,7 @@ pub(super) fn status(
     attached: &[Attached],
     generation: u64,
     only: Option<&str>,
+    vrrp: Vec<status::Vrrp>,
     now: (Instant, SystemTime),
 ) -> Result<Status, MapError> {
     let mut outcomes = BTreeMap::new();
@@ -75,7 +76,7 @@ pub(super) fn status(
             .filter(|server| only.is_none_or(|only| only == server.name))
             .map(|server| virtual_server(engine, server, now))
             .collect::<Result<_, _>>()?,
-        vrrp: Vec::new(),
+        vrrp,
     })
 }
 

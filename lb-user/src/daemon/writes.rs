@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::{
     Daemon,
     changes::changes,
-    failed, now,
+    elections, failed, now,
     overrides::{Out, Overrides},
     start,
     unload::{self, Unloaded},
@@ -15,10 +15,12 @@ use crate::{
     config::{
         self, Host,
         model::{Config, RealServer, VirtualServer},
+        vrrp::Vrrp,
     },
     control::{Action, Change, Changes, Code, Failure, RealServerName, Scope, Write, event::Kind},
-    dataplane::attach,
+    dataplane::{attach, clock::Clock, leases::Leases, maps::Maps},
     host::links::links,
+    vrrp::task::ScriptUser,
 };
 
 impl Daemon {
@@ -36,6 +38,11 @@ impl Daemon {
             );
             return Err(Failure::new(Code::Conflict, message));
         }
+        if let Write::Release(name) = write {
+            // No change of the configuration.
+            let changes = self.release(name).await?;
+            return Ok(Changes { generation: self.generation, changes });
+        }
         let changes = match write {
             Write::Reload => {
                 let reloaded = self.reload().await;
@@ -44,7 +51,10 @@ impl Daemon {
                     tracing::error!("reload refused, the old configuration stays: {failure}");
                 })?
             }
-            Write::Unload => self.unload()?,
+            Write::Unload => {
+                self.elections.stop().await;
+                self.unload()?
+            }
             other => self.overrule(&other)?,
         };
         if !changes.is_empty() {
@@ -73,6 +83,8 @@ impl Daemon {
             return Ok(found);
         }
         self.ensure_same_frame(&file)?;
+        let script_user = elections::ensure_possible(&file).map_err(|error| failed(error.as_ref()))?;
+        self.begin_elections(&file, script_user).map_err(|error| failed(error.as_ref()))?;
         let links = links(&file.global.interfaces).await.map_err(|error| failed(&error))?;
         let host = crate::plan::HostView {
             hash_key: start::hash_key(&file).map_err(|error| failed(error.as_ref()))?,
@@ -81,7 +93,9 @@ impl Daemon {
                 .map_err(|error| failed(error.as_ref()))?,
             links: self.engine.host.links.clone(),
             names: start::names(&links),
+            leases: self.elections.slots(&file.vrrp),
         };
+        let old_vrrp = self.engine.file.vrrp.clone();
         let (old_file, old_host) = (self.engine.file.clone(), std::mem::replace(&mut self.engine.host, host));
         let (instant, wall) = now();
         let news = match self.engine.replace(file, instant, wall) {
@@ -101,11 +115,25 @@ impl Daemon {
         start::sysctls(&self.engine.config);
         self.recheck();
         self.tell(news);
+        if self.engine.config.vrrp != old_vrrp {
+            self.elections.apply(self.engine.config.vrrp.clone());
+        }
+        self.follow_vrrp();
         if let Err(error) = start::modes(&mut self.attached).await {
             tracing::warn!("{error:#}");
         }
         self.note(Kind::Reload, "configuration", &format!("reloaded, {} changes", found.len()));
         Ok(found)
+    }
+
+    /// The first instances have come with a reload: there is somebody to elect them, once they are applied.
+    fn begin_elections(&mut self, file: &Config, script_user: Option<ScriptUser>) -> anyhow::Result<()> {
+        let Some(pins) = &self.pins else { return Ok(()) };
+        if file.vrrp.instances.is_empty() || self.elections.are_running() {
+            return Ok(());
+        }
+        let leases = Leases::new(Maps::open(pins)?, Clock::new()?, self.programs.clone())?;
+        Ok(self.elections.begin(Vrrp::default(), script_user, leases)?)
     }
 
     /// What maps and sockets were made for cannot change under them.
@@ -251,7 +279,7 @@ impl Daemon {
                 *entry = super::overrides::Entry { removed: configured, ..Default::default() };
                 (Action::Remove, name.to_string(), String::new())
             }
-            Write::Reload | Write::Unload => {
+            Write::Reload | Write::Unload | Write::Release(_) => {
                 return Err(Failure::new(Code::Invalid, "not a change of a real server"));
             }
         };

@@ -54,6 +54,8 @@ where
 pub struct Maps {
     /// Settings.
     pub settings: Array<MapData, Settings>,
+    /// Ends of leases by slot.
+    pub leases: Array<MapData, u32>,
     /// Interfaces by index.
     pub interfaces: Array<MapData, Interface>,
     /// Outcome counters.
@@ -107,6 +109,7 @@ impl Maps {
     pub fn open(pins: &Pins) -> Result<Self, MapError> {
         Ok(Self {
             settings: open(pins, map::SETTINGS)?,
+            leases: open(pins, map::LEASES)?,
             interfaces: open(pins, map::INTERFACES)?,
             outcomes: open(pins, map::OUTCOMES)?,
             virtual_servers: open(pins, map::VIRTUAL_SERVERS)?,

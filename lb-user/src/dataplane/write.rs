@@ -1,6 +1,9 @@
 //! Applies an ordered difference to the maps: all of it, or none.
 
-use std::io;
+use std::{
+    io,
+    sync::{Mutex, PoisonError},
+};
 
 use aya::{
     Pod,
@@ -29,6 +32,12 @@ pub struct WriteError {
     map: &'static str,
     #[source]
     source: Source,
+}
+
+impl WriteError {
+    pub(super) fn of(map: &'static str, source: MapError) -> Self {
+        Self { map, source: source.into() }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -68,21 +77,34 @@ pub fn apply(maps: &mut Maps, writes: &[Write]) -> Result<(), WriteError> {
 ///
 /// [`WriteError`].
 pub fn new_generation(maps: &mut Maps) -> Result<(), WriteError> {
-    change_settings(maps, |settings| settings.generation = settings.generation.checked_add(1).unwrap_or(1))
+    change_settings(&mut maps.settings, next_generation)
 }
 
-fn change_settings(maps: &mut Maps, change: impl FnOnce(&mut Settings)) -> Result<(), WriteError> {
-    let failed = |error: MapError| WriteError { map: "SETTINGS", source: error.into() };
-    let mut settings = maps.settings.get(&0, 0).map_err(failed)?;
+/// See [`new_generation`].
+pub(super) fn next_generation(settings: &mut Settings) {
+    settings.generation = settings.generation.checked_add(1).unwrap_or(1);
+}
+
+/// The kernel writes an element as a whole: two threads of this process that change parts of it must take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Changes a part of the settings.
+pub(super) fn change_settings(
+    map: &mut Array<MapData, Settings>,
+    change: impl FnOnce(&mut Settings),
+) -> Result<(), WriteError> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let failed = |error| WriteError::of("SETTINGS", error);
+    let mut settings = map.get(&0, 0).map_err(failed)?;
     change(&mut settings);
-    maps.settings.set(0, settings, 0).map_err(failed)
+    map.set(0, settings, 0).map_err(failed)
 }
 
 fn one(maps: &mut Maps, write: &Write) -> Result<(), WriteError> {
     let (map, result) = match write {
         Write::Settings(change) => {
             let (HashKey(hash_key), ticks_per_second, flags) = change.new.unwrap_or_default();
-            return change_settings(maps, |settings| {
+            return change_settings(&mut maps.settings, |settings| {
                 settings.hash_key = hash_key;
                 settings.ticks_per_second = ticks_per_second;
                 settings.flags = flags;

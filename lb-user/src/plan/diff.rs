@@ -55,9 +55,9 @@ pub enum Write {
     MarksV4(Change<MarkPrefix<V4>, Vec<MarkRule<V4>>>),
     /// Destination -> rules of firewall marks.
     MarksV6(Change<MarkPrefix<V6>, Vec<MarkRule<V6>>>),
-    /// An address that is listened on.
+    /// An address that is listened on -> slot of its lease.
     VipV4(Change<VipKey<V4>, u32>),
-    /// An address that is listened on.
+    /// An address that is listened on -> slot of its lease.
     VipV6(Change<VipKey<V6>, u32>),
 }
 
@@ -121,6 +121,9 @@ pub fn needs_new_generation(writes: &[Write]) -> bool {
     writes.iter().any(|write| match write {
         Write::Interface(_) => true,
         Write::RealServer(change) => flags(&change.old) != flags(&change.new),
+        // Another lease decides whether its connections are ours.
+        Write::VipV4(Change { old, new, .. }) => old.is_some() && new.is_some(),
+        Write::VipV6(Change { old, new, .. }) => old.is_some() && new.is_some(),
         Write::Settings(_)
         | Write::Scheduling(_)
         | Write::VirtualServer(_)
@@ -130,9 +133,7 @@ pub fn needs_new_generation(writes: &[Write]) -> bool {
         | Write::ServiceV4(_)
         | Write::ServiceV6(_)
         | Write::MarksV4(_)
-        | Write::MarksV6(_)
-        | Write::VipV4(_)
-        | Write::VipV6(_) => false,
+        | Write::MarksV6(_) => false,
     })
 }
 

@@ -27,6 +27,8 @@ fn apply(wanted: &mut Wanted, write: Write) {
         Write::ReverseV6(change) => put(&mut wanted.v6.reverse, change),
         Write::ServiceV4(change) => put(&mut wanted.v4.services, change),
         Write::ServiceV6(change) => put(&mut wanted.v6.services, change),
+        Write::MarksV4(change) => put(&mut wanted.v4.marks, change),
+        Write::MarksV6(change) => put(&mut wanted.v6.marks, change),
         Write::VipV4(change) => put(&mut wanted.v4.vips, change),
         Write::VipV6(change) => put(&mut wanted.v6.vips, change),
     }

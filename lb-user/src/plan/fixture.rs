@@ -31,6 +31,7 @@ impl World {
             interfaces: [(2, attached), (3, Interface::default())].into(),
             links: Vec::new(),
             names: [("eth0".to_owned(), 2), ("eth1".to_owned(), 3)].into(),
+            leases: [("192.0.2.99".parse().unwrap(), 7)].into(),
         };
         Self { registry: Registry::new(CAPACITY), cache: TableCache::default(), host }
     }
@@ -95,5 +96,6 @@ fn config(virtual_servers: Vec<VirtualServer>) -> Config {
         api: Api { socket: PathBuf::new(), socket_group: None, listen: None },
         fwmarks: Vec::new(),
         virtual_servers,
+        vrrp: Default::default(),
     }
 }

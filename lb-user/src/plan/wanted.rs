@@ -8,12 +8,12 @@ use std::{
 
 use ipnet::IpNet;
 use lb_common::{
-    addr::{self, Port, V4, V6},
+    addr::{self, Address, Port, V4, V6},
     hash::HashKey,
     limits::POOL,
     mark::NOBODY,
     service::{
-        Interface, RealServer, ServiceKey, VipKey, VirtualServer, interface, real_server, settings,
+        Interface, RealServer, ServiceKey, VipKey, VirtualServer, interface, lease, real_server, settings,
         virtual_server,
     },
 };
@@ -65,6 +65,8 @@ pub struct HostView {
     pub links: Vec<IpNet>,
     /// Interface indices by name.
     pub names: BTreeMap<String, u32>,
+    /// Slots of the leases of virtual addresses that nodes elect an owner of.
+    pub leases: BTreeMap<IpAddr, u32>,
 }
 
 /// The whole content of the maps that the controller writes.
@@ -95,7 +97,7 @@ pub struct Wanted {
 /// What is found by an address of one family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Family<A> {
-    /// Addresses that are listened on; the value has no meaning yet and is 0.
+    /// Addresses that are listened on, and the slots of their leases; 0 for those that need none.
     pub vips: BTreeMap<VipKey<A>, u32>,
     /// Index of the virtual server.
     pub services: BTreeMap<ServiceKey<A>, u32>,
@@ -159,11 +161,11 @@ pub fn plan(
     };
     planner.registry.leave_all();
     for virtual_server in &config.virtual_servers {
-        planner.add_virtual_server(virtual_server, pool(virtual_server))?;
+        planner.add_virtual_server(virtual_server, pool(virtual_server), &host.leases)?;
     }
     planner.add_leaving();
     planner.add_reverse();
-    planner.add_marks(config, &host.names);
+    planner.add_marks(config, host);
     let Planner { registry: held, cache, wanted, .. } = planner;
     cache.retain(|index| wanted.virtual_servers.contains_key(&index));
     *registry = held;
@@ -200,7 +202,12 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn add_virtual_server(&mut self, config: &model::VirtualServer, pool: Pool) -> Result<(), PlanError> {
+    fn add_virtual_server(
+        &mut self,
+        config: &model::VirtualServer,
+        pool: Pool,
+        leases: &BTreeMap<IpAddr, u32>,
+    ) -> Result<(), PlanError> {
         available(config)?;
         let listen = match &config.listen {
             Listen::Addresses(addresses) => addresses.as_slice(),
@@ -209,7 +216,8 @@ impl Planner<'_> {
         };
         let index = self.registry.hold_virtual_server(&config.name, config.on_down)?;
         for &address in listen {
-            self.wanted.add_service(config.protocol, address, index);
+            let lease = leases.get(&address.ip()).copied().unwrap_or(lease::NONE);
+            self.wanted.add_service(config.protocol, address, index, lease);
         }
         let described = VirtualServer {
             scheduling: scheduling(config.scheduler) as u32,
@@ -263,7 +271,7 @@ impl Planner<'_> {
         }
     }
 
-    fn add_marks(&mut self, config: &Config, interfaces: &BTreeMap<String, u32>) {
+    fn add_marks(&mut self, config: &Config, host: &HostView) {
         let serving = |mark, one: &MarkMatch| {
             let servers = config
                 .virtual_servers
@@ -273,10 +281,10 @@ impl Planner<'_> {
             let server = servers.into_iter().find(|server| server.is_ipv6() == ipv6)?;
             self.registry.virtual_server(&server.name)
         };
-        let interface = |name: &str| interfaces.get(name).copied();
+        let interface = |name: &str| host.names.get(name).copied();
         let (v4, v6) = marks::compile(&config.fwmarks, &interface, &serving);
-        self.wanted.v4.classify(v4, 32);
-        self.wanted.v6.classify(v6, 128);
+        self.wanted.v4.classify(v4, 32, &host.leases);
+        self.wanted.v6.classify(v6, 128, &host.leases);
         let wide = self.wanted.v4.marks.keys().any(|prefix| prefix.length < 32)
             || self.wanted.v6.marks.keys().any(|prefix| prefix.length < 128);
         self.wanted.flags = if wide { settings::WIDE_MARKS } else { 0 };
@@ -355,10 +363,10 @@ const fn flags(config: &model::VirtualServer) -> u32 {
 }
 
 impl Wanted {
-    fn add_service(&mut self, protocol: Protocol, listen: SocketAddr, virtual_server: u32) {
+    fn add_service(&mut self, protocol: Protocol, listen: SocketAddr, virtual_server: u32, lease: u32) {
         match listen {
-            SocketAddr::V4(v4) => self.v4.listen(key(v4.ip(), v4.port(), protocol), virtual_server),
-            SocketAddr::V6(v6) => self.v6.listen(key(v6.ip(), v6.port(), protocol), virtual_server),
+            SocketAddr::V4(v4) => self.v4.listen(key(v4.ip(), v4.port(), protocol), virtual_server, lease),
+            SocketAddr::V6(v6) => self.v6.listen(key(v6.ip(), v6.port(), protocol), virtual_server, lease),
         }
     }
 
@@ -378,17 +386,18 @@ impl Wanted {
     }
 }
 
-impl<A: Copy + Ord> Family<A> {
-    fn listen(&mut self, key: ServiceKey<A>, virtual_server: u32) {
-        self.vips.insert(VipKey(key.address), 0);
+impl<A: Address + Ord> Family<A> {
+    fn listen(&mut self, key: ServiceKey<A>, virtual_server: u32, lease: u32) {
+        self.vips.insert(VipKey(key.address), lease);
         self.services.insert(key, virtual_server);
     }
 
     /// A destination of one address, of `host` bits, is a VIP as any other when somebody serves there.
-    fn classify(&mut self, marks: Marks<A>, host: u32) {
+    fn classify(&mut self, marks: Marks<A>, host: u32, leases: &BTreeMap<IpAddr, u32>) {
         for (prefix, rules) in &marks {
             if prefix.length == host && rules.iter().any(|rule| rule.virtual_server != NOBODY) {
-                self.vips.insert(VipKey(prefix.address), 0);
+                let lease = leases.get(&prefix.address.to_ip()).copied().unwrap_or(lease::NONE);
+                self.vips.insert(VipKey(prefix.address), lease);
             }
         }
         self.marks = marks;

@@ -20,7 +20,7 @@ use crate::{
         links::{LinkId, Links, is_on, link_of},
         notify::Notifier,
         reject::Reject,
-        router::{Action, State},
+        router::{Action, MISSED, State},
         script::{ScriptUser, track},
         task::{Command, Event},
         unit::{Tracked, Unit, split},
@@ -40,6 +40,8 @@ pub(super) struct Driver {
     virtual_ones: Vec<IpAddr>,
     tracked: Tracked,
     ready: bool,
+    /// When the start-up delay is over.
+    ready_at: Option<Instant>,
     links: Links,
     orders: UnboundedSender<Order>,
     events: UnboundedSender<Event>,
@@ -69,6 +71,7 @@ impl Driver {
             virtual_ones: Vec::new(),
             tracked: Tracked::default(),
             ready: false,
+            ready_at: None,
             links,
             orders,
             events,
@@ -130,6 +133,15 @@ impl Driver {
         }
     }
 
+    /// Elections begin when the start-up delay is over.
+    fn begin(&mut self, now: Instant) {
+        if self.ready_at.is_some_and(|due| due <= now) {
+            self.ready_at = None;
+            self.ready = true;
+            self.refresh_trackers(now);
+        }
+    }
+
     fn refresh_trackers(&mut self, now: Instant) {
         self.refresh(self.interfaces.clone(), now);
     }
@@ -165,8 +177,8 @@ impl Driver {
     pub(super) fn on_command(&mut self, command: Command, now: Instant) {
         match command {
             Command::Ready => {
-                self.ready = true;
-                self.refresh_trackers(now);
+                self.ready_at = Some(now + self.config.startup_delay);
+                self.begin(now);
             }
             Command::VirtualServer { name, up } => {
                 self.tracked.virtual_servers.insert(name, up);
@@ -226,11 +238,12 @@ impl Driver {
 
     /// When [`Driver::on_deadline`] has something to do.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.units.iter().filter_map(Unit::deadline).min()
+        self.units.iter().filter_map(Unit::deadline).chain(self.ready_at).min()
     }
 
     /// Does what is due, and what the elections ask for.
     pub(super) fn on_deadline(&mut self, now: Instant) {
+        self.begin(now);
         let mut units = std::mem::take(&mut self.units);
         for unit in &mut units {
             unit.group.on_deadline(now);
@@ -267,7 +280,6 @@ impl Driver {
                 Action::Entered(state) => {
                     let priority = unit.priority(index);
                     unit.members[index].entered(state);
-                    tracing::info!(instance = instance.name, ?state, %priority, "VRRP");
                     self.notifier.notify(&instance.notify, &instance.name, state, priority);
                     let name = instance.name.clone();
                     self.publish(Event::State { instance: name, state, priority });
@@ -279,6 +291,10 @@ impl Driver {
     fn advertise(&mut self, unit: &mut Unit, index: usize, priority: Priority, now: Instant) {
         let member = &mut unit.members[index];
         let instance = Arc::clone(&member.instance);
+        if priority != Priority::RESIGN {
+            let until = now + instance.advert_interval * MISSED;
+            self.publish(Event::Owns { instance: instance.name.clone(), until });
+        }
         let Some(source) = member.source else { return };
         let password = instance.authentication.as_ref().map(|Authentication::Pass(p)| *p);
         let packet = Packet {
@@ -311,10 +327,7 @@ impl Driver {
         let lifetime = lifetime(member.instance.advert_interval);
         member.renewal = Some(now + lifetime / 4);
         let instance = Arc::clone(&member.instance);
-        let name = instance.name.clone();
-        let addresses = instance.virtual_ipaddress.iter().map(|each| each.address.addr()).collect();
         self.order(Order::Hold(instance));
-        self.publish(Event::Owns { instance: name, addresses, lifetime });
     }
 
     /// A master whose configuration changed: new addresses are put and announced, others removed.
@@ -356,7 +369,6 @@ fn raise(
     now: Instant,
 ) {
     if alarms.raise(instance, &reason, now) {
-        tracing::warn!(instance, %peer, reason, "VRRP peer");
         let _ = events.send(Event::Alarm { instance: instance.to_owned(), peer, reason });
     }
 }

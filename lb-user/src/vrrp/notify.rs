@@ -66,14 +66,14 @@ impl Notifier {
 /// The commands with keepalived's arguments: type, name, state, priority.
 fn commands(notify: &Notify, instance: &str, state: State, priority: Priority) -> Vec<Vec<String>> {
     let (own, word) = match state {
-        State::Init => (None, "STOP"),
-        State::Backup => (Some(&notify.backup), "BACKUP"),
-        State::Master => (Some(&notify.master), "MASTER"),
-        State::Fault => (Some(&notify.fault), "FAULT"),
+        State::Init => (&notify.stop, "STOP"),
+        State::Backup => (&notify.backup, "BACKUP"),
+        State::Master => (&notify.master, "MASTER"),
+        State::Fault => (&notify.fault, "FAULT"),
     };
     let arguments = ["INSTANCE".to_owned(), instance.to_owned(), word.to_owned(), priority.to_string()];
-    own.into_iter()
-        .chain([&notify.any])
+    [own, &notify.any]
+        .into_iter()
         .filter(|command| !command.is_empty())
         .map(|command| command.iter().chain(&arguments).cloned().collect())
         .collect()

@@ -1,9 +1,11 @@
 //! Why a packet is not heard, and what is wrong with a peer that is.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The reason for which a packet was dropped. No timer moves for any of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, thiserror::Error)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reject {
     /// Not sent by a router on this link (RFC 9568 5.1.1.3).
@@ -57,6 +59,12 @@ pub enum Reject {
 }
 
 impl Reject {
+    /// As in the status and the metrics.
+    #[must_use]
+    pub fn name(self) -> String {
+        serde_json::to_value(self).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+
     /// Whether it says that a peer is configured differently, which leaves two masters until somebody acts.
     #[must_use]
     pub fn is_mismatch(self) -> bool {
@@ -82,7 +90,9 @@ impl Reject {
 }
 
 /// A difference between a peer's configuration and ours that is no reason to ignore it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, thiserror::Error)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, thiserror::Error,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mismatch {
     /// Another list of virtual addresses.

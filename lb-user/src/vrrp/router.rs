@@ -5,11 +5,12 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     net::IpAddr,
     time::{Duration, Instant},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     config::vrrp::{Priority, Version},
@@ -17,13 +18,13 @@ use crate::{
 };
 
 /// A silent master is gone after this many of its intervals, and the skew.
-const MISSED: u32 = 3;
+pub(super) const MISSED: u32 = 3;
 /// A peer's interval is believed up to this many times ours, and down to as small a part: a forged one must
 /// neither leave the addresses without an owner nor make a living master seem dead.
 const BELIEVED: u32 = 4;
 
 /// Where a virtual router is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Not started, or stopped.
@@ -34,6 +35,28 @@ pub enum State {
     Master,
     /// Something that is tracked is down.
     Fault,
+}
+
+impl State {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Init, Self::Backup, Self::Master, Self::Fault];
+
+    /// In status, metrics and logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Init => "init",
+            Self::Backup => "backup",
+            Self::Master => "master",
+            Self::Fault => "fault",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
 }
 
 /// What a router is told once.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     config::vrrp::Priority,
@@ -36,7 +36,7 @@ pub struct InstanceStatus {
 }
 
 /// Counters of advertisements since the start of the instance.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adverts {
     /// Sent.
     pub sent: u64,
@@ -49,7 +49,7 @@ pub struct Adverts {
 }
 
 /// What is known of another router.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
     /// What it advertised last.
     pub priority: Priority,

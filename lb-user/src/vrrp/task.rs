@@ -1,10 +1,6 @@
 //! Drives every instance of the daemon: waits for packets, timers, changes of the host and commands.
 
-use std::{
-    io,
-    net::IpAddr,
-    time::{Duration, Instant},
-};
+use std::{io, net::IpAddr, time::Instant};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -63,15 +59,14 @@ pub enum Event {
         /// The priority it advertises.
         priority: Priority,
     },
-    /// A master owns these addresses for so long. Comes again well before that is over; when it does not, this
-    /// process hangs and nothing is to be forwarded for them.
+    /// A master has advertised: its virtual addresses, advertised or not, are certainly its own until then, when the
+    /// first of its peers may miss it. Comes again well before that; when it does not, this process hangs and nothing is
+    /// to be forwarded for them.
     Owns {
         /// Which one.
         instance: String,
-        /// All virtual addresses, advertised or not.
-        addresses: Vec<IpAddr>,
-        /// From now.
-        lifetime: Duration,
+        /// Three of its intervals from the advertisement.
+        until: Instant,
     },
     /// A peer's packets were dropped, or its configuration differs. Once a minute for each reason.
     Alarm {
@@ -82,6 +77,15 @@ pub enum Event {
         /// What.
         reason: String,
     },
+}
+
+/// Tries whether [`run`] would get its sockets.
+///
+/// # Errors
+/// As of [`run`].
+pub fn ensure_permitted() -> io::Result<()> {
+    // What netlink needs, the data plane needs too.
+    Announcer::open().map(drop)
 }
 
 /// Runs until [`Command::Stop`], or until nobody can command it any more.

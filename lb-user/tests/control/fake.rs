@@ -14,7 +14,7 @@ use lb_user::control::{
     socket::ControlSocket,
     status::{
         Check, Connections, DataPlane, Interface, Quorum, RealServer, RealServerState, Status, Traffic,
-        VirtualServer, VirtualServerState, Vrrp, VrrpState,
+        VirtualServer, VirtualServerState, Vrrp, VrrpAdverts, VrrpState,
     },
 };
 use tokio::{
@@ -105,6 +105,7 @@ fn answer(
         Request::Ready => Ok(Reply::Ready(Readiness::NotReady("no interface is attached".to_owned()))),
         Request::Status { virtual_server: Some(name) } if name != "web" => Err(unknown(&name)),
         Request::Status { .. } => Ok(Reply::Status(Box::new(status()))),
+        Request::Vrrp => Ok(Reply::Vrrp(status().vrrp)),
         Request::Diff => Ok(Reply::Changes(Changes { generation: *generation, changes: vec![] })),
         Request::Events { follow } => {
             let live = follow.then(|| events.subscribe());
@@ -212,6 +213,11 @@ pub(crate) fn status() -> Status {
             master: Some("198.51.100.1".to_owned()),
             addresses: vec!["192.0.2.10/24".to_owned()],
             transitions: 1,
+            configured_priority: 100,
+            since: Some(SystemTime::UNIX_EPOCH),
+            blocked: false,
+            adverts: VrrpAdverts { sent: 3, ..VrrpAdverts::default() },
+            peers: BTreeMap::new(),
         }],
     }
 }

@@ -18,8 +18,15 @@ use super::{sizes, with_the_world};
 /// Half of what the kernel allows (`BPF_COMPLEXITY_LIMIT_INSNS` in linux/bpf.h).
 const VERIFIED: u32 = 500_000;
 
-const SETTINGS: Settings =
-    Settings { hash_key: [3, 5], generation: 9, ticks_per_second: 250, version: VERSION, flags: 0 };
+const SETTINGS: Settings = Settings {
+    hash_key: [3, 5],
+    generation: 9,
+    ticks_per_second: 250,
+    version: VERSION,
+    flags: 0,
+    lease: 0,
+    reserved: 0,
+};
 
 #[test]
 fn the_verifier_looks_at_less_than_half_of_what_it_allows() {

@@ -14,7 +14,7 @@ use lb_common::{
     connection::{Connection, HalfOpen, NextHop},
     hash::HashKey,
     limits::ATTACHED_INTERFACES,
-    service::{ServiceKey, VipKey},
+    service::{ServiceKey, VipKey, lease},
     template::Template,
 };
 use lb_ebpf::limit::BURST;
@@ -47,19 +47,33 @@ pub(super) fn wanted(memory: &Memory) -> Wanted {
     }
 }
 
-fn family<A: Address + Ord>(family: &Family<A>) -> plan::Family<A> {
+fn family<A: Address + Ord + Hash>(family: &Family<A>) -> plan::Family<A> {
     let copy = |(from, to): (&ServiceKey<A>, &ServiceKey<A>)| (*from, *to);
     plan::Family {
-        vips: family.vips.iter().map(|vip| (VipKey(*vip), 0)).collect(),
+        vips: family
+            .vips
+            .iter()
+            .map(|vip| (VipKey(*vip), family.leased.get(vip).copied().unwrap_or(0)))
+            .collect(),
         services: family.services.iter().map(|(key, index)| (*key, *index)).collect(),
         reverse: family.reverse.iter().map(copy).collect(),
         marks: family.marks.iter().map(|(prefix, rules)| (*prefix, rules.used().to_vec())).collect(),
     }
 }
 
-/// Writes what no picture has: the generation, and the loads of the host. Removes connections that the host does not have.
-pub(super) fn follow(maps: &mut Maps, memory: &Memory) {
-    maps.settings.set(0, memory.settings.unwrap_or_default(), 0).unwrap();
+/// Writes what no picture has: the generation, leases, and the loads of the host. Removes connections that the host does not
+/// have. `now` is the kernel's clock.
+pub(super) fn follow(maps: &mut Maps, memory: &Memory, now: u32) {
+    let end = |end: u32| match end {
+        lease::NOT_HELD => end,
+        end => end.wrapping_sub(memory.now).wrapping_add(now),
+    };
+    let mut settings = memory.settings.unwrap_or_default();
+    settings.lease = end(settings.lease);
+    maps.settings.set(0, settings, 0).unwrap();
+    for (slot, ends) in &memory.leases {
+        maps.leases.set(*slot, end(*ends), 0).unwrap();
+    }
     for (index, load) in &memory.loads {
         maps.loads.set(*index, load, 0).unwrap();
     }

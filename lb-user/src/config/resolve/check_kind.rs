@@ -292,7 +292,7 @@ fn record(value: &DeValue<'_>) -> Result<String, Wrong> {
 }
 
 /// A list: there is no shell to split a string.
-fn command(value: &DeValue<'_>) -> Result<Vec<String>, Wrong> {
+pub(super) fn command(value: &DeValue<'_>) -> Result<Vec<String>, Wrong> {
     const EXPECTED: &str = "a list of strings that begins with an absolute path";
     const HELP: &str = "write it like [\"/usr/bin/pidof\", \"nginx\"]; there is no shell";
     let list = value.as_array().ok_or_else(|| Wrong::kind(EXPECTED, value).help(HELP))?;

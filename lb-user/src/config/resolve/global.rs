@@ -1,6 +1,6 @@
 //! `[global]` and `[api]`.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use toml::{Spanned, de::DeValue};
 
@@ -9,7 +9,7 @@ use crate::config::{
     diagnostic::{Diagnostic, Span},
     file::Section,
     model::{Api, Global, SysctlPolicy, XdpMode},
-    value::{Wrong, choice, interface, name, number, path, string, text},
+    value::{Wrong, choice, duration_or_zero, interface, name, number, path, string, text},
 };
 
 const XDP_MODES: &[(&str, XdpMode)] =
@@ -23,6 +23,7 @@ pub(super) struct Draft {
     pub(super) model: Global,
     pub(super) max_virtual_servers_at: Span,
     pub(super) max_real_servers_at: Span,
+    pub(super) vrrp_startup_delay: Duration,
 }
 
 pub(super) fn read(section: &mut Section<'_>, host: &Host) -> Draft {
@@ -44,6 +45,7 @@ pub(super) fn read(section: &mut Section<'_>, host: &Host) -> Draft {
         model,
         max_virtual_servers_at: section.key_span("max_virtual_servers"),
         max_real_servers_at: section.key_span("max_real_servers"),
+        vrrp_startup_delay: section.value_or("vrrp_startup_delay", Duration::ZERO, duration_or_zero),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::config::{
 
 fn config(text: &str) -> Config {
     let text = format!("global.interfaces = [\"eth0\"]\n{text}");
-    let (config, diagnostics) = parse(&text, &Host { name: "lb1".to_owned() });
+    let (config, diagnostics) = parse(&text, &Host::imagined("lb1"));
     assert_eq!(diagnostics, []);
     config.unwrap()
 }

@@ -1,0 +1,233 @@
+//! `[[vrrp_instance]]`.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use toml::{Spanned, de::DeValue};
+
+use super::{check_kind::command, vrrp::warn_of_missing};
+use crate::config::{
+    Host,
+    diagnostic::{Diagnostic, Span},
+    file::{Node, Section},
+    value::{Wrong, boolean, choice, duration, duration_or_zero, interface, name, number, path},
+    vrrp::{Authentication, Checksum, Notify, Priority, Tracked, Version, VirtualAddress, VrrpInstance},
+    vrrp_value::{Written, speaker, virtual_address, weight},
+};
+
+const CHECKSUMS: &[(&str, Checksum)] =
+    &[("pseudo-header", Checksum::PseudoHeader), ("rfc9568", Checksum::Rfc9568)];
+
+/// What the 8 bytes of version 2's password can hold.
+const PASSWORD: usize = 8;
+
+/// An instance whose parts may be missing, and the places that rules point at.
+pub(super) struct Draft {
+    pub(super) span: Span,
+    pub(super) name: Option<Spanned<String>>,
+    pub(super) interface: Option<Spanned<String>>,
+    pub(super) virtual_router_id: Option<Spanned<u8>>,
+    pub(super) version: Version,
+    pub(super) version_at: Span,
+    pub(super) advert_interval: Duration,
+    pub(super) interval_at: Span,
+    pub(super) addresses: Vec<Spanned<Written>>,
+    pub(super) unicast_peers: Vec<Spanned<IpAddr>>,
+    pub(super) source_address: Option<Spanned<IpAddr>>,
+    pub(super) checksum: Option<Spanned<Checksum>>,
+    pub(super) authentication: Option<Spanned<Authentication>>,
+    pub(super) track_script: Vec<Reference>,
+    pub(super) track_virtual_server: Vec<Reference>,
+    track_interface: Vec<Reference>,
+    priority: Priority,
+    preempt: bool,
+    preempt_delay: Duration,
+    notify: Notify,
+}
+
+/// Something that is tracked, by its name.
+pub(super) struct Reference {
+    pub(super) name: Spanned<String>,
+    weight: Option<i16>,
+}
+
+impl Reference {
+    fn into_model(self, default: i16) -> Tracked {
+        Tracked { name: self.name.into_inner(), weight: self.weight.unwrap_or(default) }
+    }
+}
+
+impl Draft {
+    /// Whether the advertisements are IPv6; none when there is no address.
+    pub(super) fn is_ipv6(&self) -> Option<bool> {
+        Some(self.addresses.first()?.get_ref().address.addr().is_ipv6())
+    }
+
+    pub(super) fn into_model(self, script_weights: &HashMap<String, i16>) -> Option<VrrpInstance> {
+        let interface = self.interface?.into_inner();
+        let address = |written: Spanned<Written>| {
+            let Written { address, device, scope } = written.into_inner();
+            VirtualAddress { address, device: device.unwrap_or_else(|| interface.clone()), scope }
+        };
+        let plain = |all: Vec<Reference>| all.into_iter().map(|each| each.into_model(0)).collect();
+        let of_script = |each: Reference| {
+            let default = script_weights.get(each.name.get_ref()).copied().unwrap_or(0);
+            each.into_model(default)
+        };
+        Some(VrrpInstance {
+            name: self.name?.into_inner(),
+            virtual_router_id: self.virtual_router_id?.into_inner(),
+            priority: self.priority,
+            version: self.version,
+            advert_interval: self.advert_interval,
+            virtual_ipaddress: self.addresses.into_iter().map(address).collect(),
+            preempt: self.preempt,
+            preempt_delay: self.preempt_delay,
+            unicast_peers: self.unicast_peers.into_iter().map(Spanned::into_inner).collect(),
+            source_address: self.source_address.map(Spanned::into_inner),
+            checksum: self.checksum.map_or(Checksum::PseudoHeader, Spanned::into_inner),
+            authentication: self.authentication.map(Spanned::into_inner),
+            track_interface: plain(self.track_interface),
+            track_script: self.track_script.into_iter().map(of_script).collect(),
+            track_virtual_server: plain(self.track_virtual_server),
+            notify: self.notify,
+            interface,
+        })
+    }
+}
+
+pub(super) fn read(section: &mut Section<'_>, host: &Host) -> Draft {
+    let draft = Draft {
+        span: section.span(),
+        name: section.required("name", name),
+        interface: section.required("interface", interface),
+        virtual_router_id: section.required("virtual_router_id", byte(1)),
+        priority: Priority(section.value_or("priority", 100, byte(1))),
+        version: section.value_or("version", Version::V3, version),
+        version_at: section.key_span("version"),
+        advert_interval: section.value_or("advert_interval", Duration::from_secs(1), duration),
+        interval_at: section.key_span("advert_interval"),
+        addresses: addresses(section),
+        preempt: section.value_or("preempt", true, boolean),
+        preempt_delay: section.value_or("preempt_delay", Duration::ZERO, duration_or_zero),
+        unicast_peers: section.list("unicast_peers", speaker).unwrap_or_default(),
+        source_address: section.value("source_address", speaker),
+        checksum: section.value("checksum", choice(CHECKSUMS)),
+        authentication: authentication(section, host),
+        track_interface: references(section, "track_interface", interface),
+        track_script: references(section, "track_script", name),
+        track_virtual_server: references(section, "track_virtual_server", name),
+        notify: section.section("notify", |notify| read_notify(notify, host)).unwrap_or_default(),
+    };
+    if !draft.preempt && !draft.preempt_delay.is_zero() {
+        let at = section.key_span("preempt_delay");
+        let message = "a preempt delay means nothing where nobody is preempted";
+        let unused = Diagnostic::warning("unused-key", at, message);
+        section.push(unused.place(section.key_span("preempt"), "here").help("take one of them out"));
+    }
+    draft
+}
+
+fn byte(least: u8) -> impl Fn(&DeValue<'_>) -> Result<u8, Wrong> {
+    let number = number(u32::from(least), 255);
+    // Within 8 bits by the bound above.
+    move |value| number(value).map(|number| u8::try_from(number).unwrap_or(u8::MAX))
+}
+
+fn version(value: &DeValue<'_>) -> Result<Version, Wrong> {
+    Ok(if number(2, 3)(value)? == 2 { Version::V2 } else { Version::V3 })
+}
+
+fn addresses(section: &mut Section<'_>) -> Vec<Spanned<Written>> {
+    let Some(node) = section.require("virtual_ipaddress") else { return Vec::new() };
+    let items = node.some_items("write \"ADDRESS/PREFIX\" for each");
+    items.iter().filter_map(|item| item.convert(virtual_address)).collect()
+}
+
+/// `"NAME"`, or `{ name = "NAME", weight = -20 }`, or a list of them.
+fn references(
+    section: &mut Section<'_>,
+    key: &'static str,
+    name: fn(&DeValue<'_>) -> Result<String, Wrong>,
+) -> Vec<Reference> {
+    let Some(node) = section.node(key) else { return Vec::new() };
+    let items = node.some_items("write at least one, or leave the key out");
+    items.iter().filter_map(|item| reference(item, name)).collect()
+}
+
+fn reference(item: &Node<'_>, name: fn(&DeValue<'_>) -> Result<String, Wrong>) -> Option<Reference> {
+    if !item.is_table() {
+        return item.convert(name).map(|name| Reference { name, weight: None });
+    }
+    item.section(|table| {
+        let name = table.required("name", name);
+        let weight = table.value("weight", weight).map(Spanned::into_inner);
+        name.map(|name| Reference { name, weight })
+    })?
+}
+
+fn read_notify(section: &mut Section<'_>, host: &Host) -> Notify {
+    let mut run = |key| {
+        let Some(command) = section.value(key, command) else { return Vec::new() };
+        warn_of_missing(section, command.get_ref(), command.span(), host);
+        command.into_inner()
+    };
+    Notify {
+        master: run("master"),
+        backup: run("backup"),
+        fault: run("fault"),
+        stop: run("stop"),
+        any: run("any"),
+    }
+}
+
+fn authentication(section: &mut Section<'_>, host: &Host) -> Option<Spanned<Authentication>> {
+    let at = section.key_span("authentication");
+    let key = section.section("authentication", |table| {
+        table.value("type", choice(&[("pass", ())]));
+        let file = table.required("secret_file", path)?;
+        let usable = password(file.get_ref(), host);
+        usable.map_err(|wrong| table.push(wrong.into_diagnostic(file.get_ref(), file.span()))).ok()
+    })?;
+    key.map(|key| Spanned::new(at, Authentication::Pass(key)))
+}
+
+/// Why a key cannot be used. Going on without it, or with a part of it, would leave two masters.
+enum Unusable {
+    Read(std::io::Error),
+    Empty,
+    TooLong(usize),
+}
+
+impl Unusable {
+    fn into_diagnostic(self, file: &Path, at: Span) -> Diagnostic {
+        let file: PathBuf = file.into();
+        let (message, help) = match self {
+            Self::Read(error) => (
+                format!("cannot read the key in {}", file.display()),
+                format!("{}: make the file, readable for xlb only", crate::config::plain(&error)),
+            ),
+            Self::Empty => (format!("{} is empty", file.display()), "write the password into it".to_owned()),
+            Self::TooLong(length) => (
+                format!("the key in {} has {length} bytes, {PASSWORD} is the most", file.display()),
+                "use the first 8: keepalived leaves out the rest, silently in older versions".to_owned(),
+            ),
+        };
+        Diagnostic::error("unusable-key", at, message).help(help)
+    }
+}
+
+fn password(file: &Path, host: &Host) -> Result<[u8; PASSWORD], Unusable> {
+    let text = (host.read)(file).map_err(Unusable::Read)?;
+    let text = text.trim_ascii_end();
+    if text.is_empty() {
+        return Err(Unusable::Empty);
+    }
+    let mut key = [0; PASSWORD];
+    key.get_mut(..text.len()).ok_or(Unusable::TooLong(text.len()))?.copy_from_slice(text);
+    Ok(key)
+}

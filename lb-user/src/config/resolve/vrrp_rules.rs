@@ -1,0 +1,201 @@
+//! What must hold between the VRRP sections, and between them and the virtual servers.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    time::Duration,
+};
+
+use lb_common::limits::LEASES;
+use toml::Spanned;
+
+use super::{
+    rules::unique,
+    virtual_server,
+    vrrp::{Draft, ScriptDraft},
+    vrrp_instance::{self, Reference},
+};
+use crate::config::{
+    diagnostic::{Diagnostic, Span},
+    file::{Mistakes, nearest},
+    vrrp::{MAX_ADVERTISED, Version},
+};
+
+/// Holds everything that could be read against everything else.
+pub(super) fn check(draft: &Draft, servers: &[virtual_server::Draft], mistakes: &Mistakes) {
+    let instances = || draft.instances.iter();
+    unique_names("VRRP instances", instances().filter_map(|each| each.name.as_ref()), mistakes);
+    unique_names("sync groups", draft.groups.iter().map(|group| &group.name), mistakes);
+    unique_names("VRRP scripts", draft.scripts.iter().map(|script| &script.name), mistakes);
+    routers(&draft.instances, mistakes);
+    addresses(&draft.instances, servers, mistakes);
+    groups(draft, mistakes);
+    let scripts: Vec<&str> = draft.scripts.iter().map(|script| script.name.get_ref().as_str()).collect();
+    let names = servers.iter().filter_map(|server| server.name.as_ref());
+    let servers: Vec<&str> = names.map(|name| name.get_ref().as_str()).collect();
+    for instance in &draft.instances {
+        protocol(instance, mistakes);
+        known("unknown-script", "VRRP script", &instance.track_script, &scripts, mistakes);
+        let tracked = &instance.track_virtual_server;
+        known("unknown-virtual-server", "virtual server", tracked, &servers, mistakes);
+    }
+    if let Some(beyond) = draft.instances.get(LEASES as usize - 1) {
+        let message = format!("more than {} VRRP instances", LEASES - 1);
+        mistakes.push(Diagnostic::error("too-many-vrrp-instances", beyond.span.clone(), message));
+    }
+}
+
+/// Weights of scripts by name, where an instance gives none.
+pub(super) fn script_weights(scripts: &[ScriptDraft]) -> HashMap<String, i16> {
+    scripts.iter().map(|script| (script.name.get_ref().clone(), script.weight)).collect()
+}
+
+fn unique_names<'n>(what: &str, names: impl Iterator<Item = &'n Spanned<String>>, mistakes: &Mistakes) {
+    unique(names.map(|name| (name.get_ref(), name.span())), |name, span, first| {
+        let message = format!("two {what} are called `{name}`");
+        mistakes.push(Diagnostic::error("duplicate-name", span, message).place(first, "the first one"));
+    });
+}
+
+/// Routers hear each other by interface, family and id.
+fn routers(instances: &[vrrp_instance::Draft], mistakes: &Mistakes) {
+    let ids = instances.iter().filter_map(|each| {
+        let (interface, id) = (each.interface.as_ref()?, each.virtual_router_id.as_ref()?);
+        Some(((interface.get_ref(), each.is_ipv6()?, *id.get_ref()), id.span()))
+    });
+    unique(ids, |(interface, ipv6, id), span, first| {
+        let family = if ipv6 { "IPv6" } else { "IPv4" };
+        let message = format!("virtual router id {id} is used twice on {interface} for {family}");
+        let twice = Diagnostic::error("duplicate-virtual-router-id", span, message);
+        mistakes.push(twice.place(first, "first here").help("ids are per interface and address family"));
+    });
+}
+
+fn addresses(instances: &[vrrp_instance::Draft], servers: &[virtual_server::Draft], mistakes: &Mistakes) {
+    let all = || instances.iter().flat_map(|each| &each.addresses);
+    let places = all().map(|each| (each.get_ref().address.addr(), each.span()));
+    unique(places.clone(), |address, span, first| {
+        let message = format!("{address} is a virtual address already");
+        let twice = Diagnostic::error("duplicate-virtual-address", span, message);
+        mistakes.push(twice.place(first, "here").help("only one instance can own it"));
+    });
+    let places: HashMap<IpAddr, Span> = places.collect();
+    for real in servers.iter().flat_map(|server| &server.real_servers) {
+        if let Some(place) = places.get(&real.model.address.ip()) {
+            let message = format!("{} is a virtual address and a real server's", real.model.address.ip());
+            mistakes.push(
+                Diagnostic::error("real-server-is-vip", real.address_at.clone(), message)
+                    .place(place.clone(), "the virtual address")
+                    .help("write the address the real server has of its own"),
+            );
+        }
+    }
+    for instance in instances {
+        let Some(ipv6) = instance.is_ipv6() else { continue };
+        let of_family = |each: &&Spanned<_>| {
+            let written: &crate::config::vrrp_value::Written = each.get_ref();
+            written.address.addr().is_ipv6() == ipv6
+        };
+        if let Some(beyond) = instance.addresses.iter().filter(of_family).nth(MAX_ADVERTISED) {
+            let message = format!("an advertisement holds {MAX_ADVERTISED} addresses, and this is one more");
+            let warning = Diagnostic::warning("not-advertised", beyond.span(), message);
+            mistakes.push(warning.help("this and what follows follows the role without being advertised"));
+        }
+    }
+}
+
+/// What the version and the family of an instance allow.
+fn protocol(instance: &vrrp_instance::Draft, mistakes: &Mistakes) {
+    let Some(ipv6) = instance.is_ipv6() else { return };
+    let (version, at) = (instance.version, instance.version_at.clone());
+    if version == Version::V2 && ipv6 {
+        mistakes.push(
+            Diagnostic::error("version-2-with-ipv6", at.clone(), "version 2 has no IPv6")
+                .place(first_address(instance), "an IPv6 address")
+                .help("write `version = 3`"),
+        );
+    }
+    interval(instance, mistakes);
+    if let (Version::V3, Some(key)) = (version, &instance.authentication) {
+        let message = "version 3 has no password";
+        let wrong = Diagnostic::error("authentication-without-version-2", key.span(), message);
+        mistakes.push(wrong.help("write `version = 2`, or take it out"));
+    }
+    if let (true, Some(checksum)) = (ipv6 || version == Version::V2, &instance.checksum) {
+        let message = "only version 3 over IPv4 has two forms of the checksum";
+        mistakes.push(Diagnostic::warning("unused-key", checksum.span(), message).help("take it out"));
+    }
+    let own = instance.source_address.iter();
+    for other in instance.unicast_peers.iter().chain(own).filter(|each| each.get_ref().is_ipv6() != ipv6) {
+        let family = if ipv6 { "IPv6" } else { "IPv4" };
+        let message = format!("{} cannot take part: the advertisements are {family}", other.get_ref());
+        mistakes.push(
+            Diagnostic::error("mixed-families", other.span(), message)
+                .place(first_address(instance), "the first virtual address decides")
+                .help("make an instance for each family"),
+        );
+    }
+    let peers = instance.unicast_peers.iter().chain(&instance.source_address);
+    unique(peers.map(|peer| (*peer.get_ref(), peer.span())), |peer, span, first| {
+        let message = format!("{peer} stands for two routers");
+        mistakes.push(Diagnostic::error("duplicate-peer", span, message).place(first, "here"));
+    });
+}
+
+fn first_address(instance: &vrrp_instance::Draft) -> Span {
+    instance.addresses.first().map_or_else(|| instance.span.clone(), Spanned::span)
+}
+
+/// What the interval's field can say: 8 bits of seconds, or 12 bits of centiseconds.
+fn interval(instance: &vrrp_instance::Draft, mistakes: &Mistakes) {
+    let (step, most, words) = match instance.version {
+        Version::V2 => {
+            (Duration::from_secs(1), Duration::from_secs(255), "version 2 counts whole seconds, at most 255s")
+        }
+        Version::V3 => (
+            Duration::from_millis(10),
+            Duration::from_millis(40_950),
+            "version 3 counts in steps of 10ms, at most 40.95s",
+        ),
+    };
+    let interval = instance.advert_interval;
+    if interval > most || !interval.as_nanos().is_multiple_of(step.as_nanos()) {
+        let message = format!("an advertisement cannot say {}", humantime::format_duration(interval));
+        mistakes.push(Diagnostic::error("bad-interval", instance.interval_at.clone(), message).help(words));
+    }
+}
+
+fn groups(draft: &Draft, mistakes: &Mistakes) {
+    let instances = draft.instances.iter().filter_map(|each| each.name.as_ref());
+    let names: Vec<&str> = instances.map(|name| name.get_ref().as_str()).collect();
+    let members = || draft.groups.iter().flat_map(|group| &group.group);
+    members().for_each(|name| is_known("unknown-vrrp-instance", "VRRP instance", name, &names, mistakes));
+    unique(members().map(|name| (name.get_ref(), name.span())), |name, span, first| {
+        let message = format!("`{name}` is in a sync group already");
+        let twice = Diagnostic::error("two-sync-groups", span, message);
+        mistakes.push(twice.place(first, "here").help("put all that move together into one group"));
+    });
+}
+
+fn known(code: &'static str, what: &str, all: &[Reference], names: &[&str], mistakes: &Mistakes) {
+    all.iter().for_each(|each| is_known(code, what, &each.name, names, mistakes));
+    let mut seen = HashSet::new();
+    for each in all.iter().filter(|each| !seen.insert(each.name.get_ref())) {
+        let message = format!("`{}` is tracked twice", each.name.get_ref());
+        mistakes.push(Diagnostic::error("duplicate-tracker", each.name.span(), message));
+    }
+}
+
+fn is_known(code: &'static str, what: &str, name: &Spanned<String>, names: &[&str], mistakes: &Mistakes) {
+    if names.contains(&name.get_ref().as_str()) {
+        return;
+    }
+    let unknown = Diagnostic::error(code, name.span(), format!("there is no {what} `{}`", name.get_ref()));
+    mistakes.push(match nearest(name.get_ref(), names.iter().copied()) {
+        Some(near) => unknown.help(format!("write `{near}`")),
+        None => unknown.help(match names {
+            [] => format!("there is no {what} at all"),
+            _ => format!("there are: {}", names.join(", ")),
+        }),
+    });
+}

@@ -1,0 +1,132 @@
+//! The daemon with its file beside keepalived: what the router alone is tested for, once more with all that is around it.
+
+use std::{fs, path::PathBuf, process::Command, time::Duration};
+
+use lb_tests::{Process, bpffs::Bpffs, daemon::built_program, process};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    bench::{Bench, Kind, LATE, report},
+    lab::{Host, now, throughout, until},
+    peers::{Flavour, PLAIN},
+};
+
+/// `xlb run` on host A.
+struct Daemon {
+    process: Process,
+    directory: TempDir,
+    _bpffs: Bpffs,
+}
+
+impl Daemon {
+    fn start(bench: &Bench) -> Self {
+        let directory = TempDir::new().unwrap();
+        let bpffs = Bpffs::mount(&directory.path().join("bpf")).unwrap();
+        let file = directory.path().join("xlb.toml");
+        configure(bench, &directory, "");
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", bench.lab.host(Host::A))).arg("--");
+        command.arg(built_program().unwrap()).arg("run").arg("-c").arg(file);
+        let process = Process::start(command, &directory.path().join("log")).unwrap();
+        let daemon = Self { process, directory, _bpffs: bpffs };
+        until("the daemon answers", || daemon.xlb(&["status"]).is_ok());
+        daemon
+    }
+
+    fn xlb(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let socket = socket(&self.directory);
+        process::run(Command::new(built_program()?).arg("-s").arg(socket).args(arguments))
+    }
+
+    fn status(&self) -> Value {
+        serde_json::from_str::<Value>(&self.xlb(&["vrrp", "--json"]).unwrap()).unwrap()[0].clone()
+    }
+}
+
+fn socket(directory: &TempDir) -> PathBuf {
+    directory.path().join("xlb.sock")
+}
+
+/// Writes the file; `keys` are further ones of the instance.
+fn configure(bench: &Bench, directory: &TempDir, keys: &str) {
+    let key = directory.path().join("key");
+    let Flavour { version, password, .. } = bench.flavour;
+    fs::write(&key, password.unwrap_or_default()).unwrap();
+    let authentication = match password {
+        Some(_) => format!("authentication = {{ type = \"pass\", secret_file = {key:?} }}"),
+        None => String::new(),
+    };
+    let text = format!(
+        r#"
+        [global]
+        interfaces = ["eth0"]
+        pin_dir = {:?}
+        state_dir = {:?}
+        [api]
+        socket = {:?}
+        listen = ""
+        [[vrrp_instance]]
+        name = "four"
+        interface = "eth0"
+        virtual_router_id = 51
+        version = {version}
+        priority = 150
+        virtual_ipaddress = ["{}/32"]
+        {authentication}
+        {keys}
+        "#,
+        directory.path().join("bpf/xlb"),
+        directory.path().join("state"),
+        socket(directory),
+        bench.flavour.addresses()[0],
+    );
+    fs::write(directory.path().join("xlb.toml"), text).unwrap();
+}
+
+fn lives_beside_keepalived(flavour: Flavour) {
+    let bench = Bench::new(flavour);
+    let keepalived = bench.start(Kind::Keepalived, 100, true);
+    bench.until_owner(Kind::Keepalived);
+    let daemon = Daemon::start(&bench);
+    bench.until_owner(Kind::Ours);
+    assert_eq!(daemon.status()["adverts"]["rejected"], serde_json::json!({}));
+
+    assert_eq!(daemon.xlb(&["reload"]).unwrap(), "nothing to change\n");
+    configure(&bench, &daemon.directory, "colour = \"red\"");
+    assert!(daemon.xlb(&["reload"]).is_err());
+    throughout(Duration::from_secs(4), "a reload moves nothing", || bench.owns(Kind::Ours));
+    assert_eq!(daemon.status()["transitions"], 1);
+
+    let ended = now();
+    daemon.process.signal(Signal::SIGTERM).unwrap();
+    bench.until_owner(Kind::Keepalived);
+    let resigned = bench.takeover(Host::A, ended);
+    report(&bench.flavour, "the daemon ends, Keepalived takes over", resigned);
+    assert!(resigned < Duration::from_millis(610) + LATE, "{resigned:?}");
+
+    let daemon = Daemon::start(&bench);
+    bench.until_owner(Kind::Ours);
+    let killed = now();
+    daemon.process.signal(Signal::SIGKILL).unwrap();
+    bench.until_owner(Kind::Keepalived);
+    report(&bench.flavour, "the daemon is killed, one owner again", killed.elapsed());
+    assert!(killed.elapsed() < Duration::from_millis(3610) + LATE * 2, "{:?}", killed.elapsed());
+    assert_eq!(keepalived.complaints(), Vec::<String>::new());
+}
+
+#[test]
+fn the_daemon_takes_over_and_gives_back() {
+    lives_beside_keepalived(PLAIN);
+}
+
+#[test]
+fn the_daemon_takes_over_and_gives_back_in_version_2_with_a_password() {
+    lives_beside_keepalived(Flavour {
+        version: 2,
+        password: Some("secret"),
+        name: "version 2, PASS",
+        ..PLAIN
+    });
+}
