@@ -78,7 +78,8 @@ pub(crate) fn for_service<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
 }
 
 /// The virtual server on exactly this port of a VIP, else on any port, else that of the packet's mark; [`NOBODY`] without.
-#[inline(always)]
+/// Not inlined: its keys would lie on the stack below everything that opening a connection calls.
+#[inline(never)]
 fn service<A: Ip, T: Tables<A>>(tables: &T, arrival: &Arrival<A>, vip: bool) -> u32 {
     let question = Question::about(arrival);
     if !vip {
@@ -118,7 +119,7 @@ fn open<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
 ) -> Result<(), Refusal> {
     let mut refusal = Refusal::NoRealServer;
     let bound = if selection.persistent {
-        persistence::bind(tables, &mut selection, desk.arrival.now)
+        persistence::bind(tables, desk, selection.index, selection.choice)
     } else {
         select::NONE
     };
