@@ -129,20 +129,8 @@ fn open<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
         if chosen == select::NONE {
             break;
         }
-        let Some(real) = tables.real_server(chosen).copied() else { continue };
-        if tables.load(chosen).is_some_and(|load| select::is_full(&real, load)) {
+        if !point(tables, desk, chosen, selection.choice) {
             continue;
-        }
-        let arrival = &desk.arrival;
-        let key = &arrival.datagram.key;
-        desk.key = connection::to_real_server(key, &real);
-        let adopted = if selection.choice == Choice::Deterministic { flags::ADOPTED } else { 0 };
-        connection::write(&mut desk.entry, key, &desk.key, adopted, chosen, arrival.now);
-        match tables.route(arrival.datagram.protocol, &desk.key, arrival.interface, &mut desk.entry.next_hop)
-        {
-            Route::Via | Route::NotForwarded => desk.entry.generation = arrival.generation,
-            // The kernel resolves it; the next packet asks again.
-            Route::NeighbourUnknown => {}
         }
         match add(packet, tables, desk) {
             Ok(()) => return Ok(()),
@@ -151,6 +139,32 @@ fn open<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
         }
     }
     Err(refusal)
+}
+
+/// Makes `desk.entry` lead to a real server; false when that takes no connection. Not inlined: its memory on the stack is
+/// needed only before the next choice.
+#[inline(never)]
+fn point<A: Ip + RealAddress, T: Tables<A>>(
+    tables: &mut T,
+    desk: &mut Desk<A>,
+    chosen: u32,
+    choice: Choice,
+) -> bool {
+    let Some(real) = tables.real_server(chosen).copied() else { return false };
+    if tables.load(chosen).is_some_and(|load| select::is_full(&real, load)) {
+        return false;
+    }
+    let arrival = &desk.arrival;
+    let key = &arrival.datagram.key;
+    desk.key = connection::to_real_server(key, &real);
+    let adopted = if choice == Choice::Deterministic { flags::ADOPTED } else { 0 };
+    connection::write(&mut desk.entry, key, &desk.key, adopted, chosen, arrival.now);
+    match tables.route(arrival.datagram.protocol, &desk.key, arrival.interface, &mut desk.entry.next_hop) {
+        Route::Via | Route::NotForwarded => desk.entry.generation = arrival.generation,
+        // The kernel resolves it; the next packet asks again.
+        Route::NeighbourUnknown => {}
+    }
+    true
 }
 
 /// Adds both directions of `desk.entry`, the reply first: if that is refused, nothing was added.
