@@ -4,6 +4,7 @@
 use lb_common::{
     addr::{Address, Port, Protocol, V4, V6},
     connection::{Connection, ConnectionKey, HalfOpen, NextHop},
+    template::TemplateKey,
 };
 
 use crate::{
@@ -29,6 +30,8 @@ pub struct Desk<A> {
     pub other_key: ConnectionKey<A>,
     /// A tuple that is only needed for a moment.
     pub key: ConnectionKey<A>,
+    /// Whose template is looked for.
+    pub template: TemplateKey<A>,
 }
 
 impl<A> Desk<A> {
@@ -106,5 +109,6 @@ fn empty<A: Address>(address: A) -> Desk<A> {
         other: HalfOpen { connection: entry, server_sequence: 0 },
         other_key: key,
         key,
+        template: TemplateKey { client: address, virtual_server: 0 },
     }
 }

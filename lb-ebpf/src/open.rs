@@ -98,7 +98,8 @@ fn begins<A: Ip>(datagram: &Datagram<A>) -> bool {
 }
 
 /// The virtual server on exactly this port of a VIP, else on any port, else that of the packet's mark; [`NOBODY`] without.
-#[inline(always)]
+/// Not inlined: its keys would lie on the stack below everything that opening a connection calls.
+#[inline(never)]
 pub(crate) fn service<A: Ip, T: Tables<A>>(tables: &T, arrival: &Arrival<A>, vip: bool) -> u32 {
     let question = Question::about(arrival);
     if !vip {
@@ -142,7 +143,7 @@ fn open<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
 ) -> Result<(), Refusal> {
     let mut refusal = Refusal::NoRealServer;
     let bound = if selection.client_prefix != 0 {
-        persistence::bind(tables, &mut selection, &desk.arrival)
+        persistence::bind(tables, desk, selection.index, selection.choice)
     } else {
         select::NONE
     };
@@ -152,47 +153,21 @@ fn open<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
         if chosen == select::NONE {
             break;
         }
-        let Some(real) = tables.real_server(chosen) else { continue };
-        let limit = real.max_connections;
-        let key = &desk.arrival.datagram.key;
-        connection::to_real_server(key, real, &mut desk.key);
-        let turns_round = key.source.is_on_link(real);
-        if turns_round {
-            hairpin::translate(desk, real, attempt);
-        } else {
-            // Another port may do where one is taken, but not where the client's is kept.
-            selection.tried = [chosen, selection.tried[0], selection.tried[1]];
-        }
-        if tables.load(chosen).is_some_and(|load| select::is_full(limit, load)) {
-            continue;
-        }
-        let arrival = &desk.arrival;
-        let key = &arrival.datagram.key;
-        let begins = begins(&arrival.datagram);
-        if turns_round && !begins {
-            return Err(Refusal::Hairpin);
-        }
-        if desk.key.source == desk.key.destination {
-            // A real server behind a router: whatever came from itself it would drop.
-            refusal = Refusal::Collision;
-            continue;
-        }
-        let entry_flags =
-            if begins { 0 } else { flags::ADOPTED } | if turns_round { flags::SOURCE_NAT } else { 0 };
-        connection::write(&mut desk.entry, key, &desk.key, entry_flags, chosen, arrival.now);
-        match tables.route(arrival.datagram.protocol, &desk.key, arrival.interface, &mut desk.entry.next_hop)
-        {
-            Route::Via | Route::NotForwarded => desk.entry.generation = arrival.generation,
-            // The kernel takes no packet from an address of its own. The client's is answered past this machine, which the
-            // client resets; by the time it asks again, the neighbour is known.
-            Route::NeighbourUnknown if turns_round => {
-                desk.key.source.copy_from(&key.source);
-                desk.key.source_port = key.source_port;
-                connection::write(&mut desk.entry, key, &desk.key, 0, chosen, arrival.now);
-                return Err(Refusal::Unresolved);
+        match point(tables, desk, chosen, attempt) {
+            Pointed::Through => selection.tried = [chosen, selection.tried[0], selection.tried[1]],
+            // Another port may do where one is taken.
+            Pointed::Round => {}
+            Pointed::Full => {
+                selection.tried = [chosen, selection.tried[0], selection.tried[1]];
+                continue;
             }
-            // The kernel resolves it; the next packet asks again.
-            Route::NeighbourUnknown => {}
+            Pointed::Itself => {
+                selection.tried = [chosen, selection.tried[0], selection.tried[1]];
+                refusal = Refusal::Collision;
+                continue;
+            }
+            Pointed::Unknown => return Err(Refusal::Hairpin),
+            Pointed::Unresolved => return Err(Refusal::Unresolved),
         }
         match add(packet, tables, desk) {
             Ok(()) => return Ok(()),
@@ -201,6 +176,71 @@ fn open<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
         }
     }
     Err(refusal)
+}
+
+/// What became of the attempt to lead a connection to a real server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Pointed {
+    /// `desk.entry` leads there.
+    Through,
+    /// It leads there from this machine's own address: the client is on the real server's link.
+    Round,
+    /// It takes no more connections.
+    Full,
+    /// It is the client itself, behind a router: whatever came from itself it would drop.
+    Itself,
+    /// The client is on its link, and nobody knows any more from which port it was reached.
+    Unknown,
+    /// The kernel has to find its neighbour first; `desk.entry` is what the kernel is handed.
+    Unresolved,
+}
+
+/// Makes `desk.entry` lead to a real server. Not inlined: its memory on the stack is needed only before the next choice.
+#[inline(never)]
+fn point<A: Ip + RealAddress, T: Tables<A>>(
+    tables: &mut T,
+    desk: &mut Desk<A>,
+    chosen: u32,
+    attempt: u32,
+) -> Pointed {
+    let Some(real) = tables.real_server(chosen) else { return Pointed::Full };
+    let limit = real.max_connections;
+    let key = &desk.arrival.datagram.key;
+    connection::to_real_server(key, real, &mut desk.key);
+    let turns_round = key.source.is_on_link(real);
+    if turns_round {
+        hairpin::translate(desk, real, attempt);
+    }
+    if tables.load(chosen).is_some_and(|load| select::is_full(limit, load)) {
+        return Pointed::Full;
+    }
+    let arrival = &desk.arrival;
+    let key = &arrival.datagram.key;
+    let begins = begins(&arrival.datagram);
+    if turns_round && !begins {
+        return Pointed::Unknown;
+    }
+    if desk.key.source == desk.key.destination {
+        return Pointed::Itself;
+    }
+    let entry_flags =
+        if begins { 0 } else { flags::ADOPTED } | if turns_round { flags::SOURCE_NAT } else { 0 };
+    connection::write(&mut desk.entry, key, &desk.key, entry_flags, chosen, arrival.now);
+    match tables.route(arrival.datagram.protocol, &desk.key, arrival.interface, &mut desk.entry.next_hop) {
+        Route::Via | Route::NotForwarded => desk.entry.generation = arrival.generation,
+        // The kernel takes no packet from an address of its own. The client's is answered past this machine, which the
+        // client resets; by the time it asks again, the neighbour is known.
+        Route::NeighbourUnknown if turns_round => {
+            desk.key.source.copy_from(&key.source);
+            desk.key.source_port = key.source_port;
+            connection::write(&mut desk.entry, key, &desk.key, 0, chosen, arrival.now);
+            return Pointed::Unresolved;
+        }
+        // The kernel resolves it; the next packet asks again.
+        Route::NeighbourUnknown => {}
+    }
+    if turns_round { Pointed::Round } else { Pointed::Through }
 }
 
 /// Adds both directions of `desk.entry`, the reply first: if that is refused, nothing was added.

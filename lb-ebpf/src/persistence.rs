@@ -1,14 +1,11 @@
 //! Persistence: a client's new connections go where its last ones went, as long as that real server takes them.
 
-use lb_common::{
-    addr::Address,
-    limits::ATTEMPTS,
-    template::{Template, TemplateKey},
-};
+use lb_common::{limits::ATTEMPTS, template::Template};
 
 use crate::{
-    parse::Arrival,
-    select::{self, NONE, Selection},
+    desk::Desk,
+    ip::Ip,
+    select::{self, Choice, NONE, Selection},
     tables::Tables,
 };
 
@@ -18,37 +15,41 @@ use crate::{
 /// The binding is made before the connection: of several that a client opens at once, on several CPUs, one makes it and
 /// the others follow.
 #[inline(never)]
-pub(crate) fn bind<A: Address, T: Tables<A>>(
+pub(crate) fn bind<A: Ip, T: Tables<A>>(
     tables: &mut T,
-    selection: &mut Selection,
-    arrival: &Arrival<A>,
+    desk: &mut Desk<A>,
+    virtual_server: u32,
+    choice: Choice,
 ) -> u32 {
-    let now = arrival.now;
-    let client = arrival.datagram.key.source.masked(selection.client_prefix);
-    let key = TemplateKey { client, virtual_server: selection.index };
+    let Some(server) = tables.virtual_server(virtual_server).copied() else { return NONE };
+    let now = desk.arrival.now;
+    let source = &desk.arrival.datagram.key.source;
+    let mut selection = Selection::new(virtual_server, &server, &desk.arrival.datagram.key, choice);
+    desk.template.client.copy_from(&source.masked(server.client_prefix));
+    desk.template.virtual_server = virtual_server;
+    let key = &desk.template;
     let mut bound = NONE;
-    if let Some(template) = tables.template(&key) {
+    if let Some(template) = tables.template(key) {
         bound = template.real_server;
         template.last_used = now;
     }
     if bound != NONE {
-        if takes(tables, selection.index, bound) {
+        if takes(tables, virtual_server, bound) {
             return bound;
         }
-        tables.remove_template(&key);
+        tables.remove_template(key);
     }
     for attempt in 0..ATTEMPTS {
         selection.attempt = attempt;
-        let chosen = tables.choose(selection);
+        let chosen = tables.choose(&selection);
         if chosen == NONE {
             break;
         }
         selection.tried = [chosen, selection.tried[0], selection.tried[1]];
-        if takes(tables, selection.index, chosen) {
-            selection.tried = [NONE; 3];
-            return match tables.insert_template(&key, &Template { real_server: chosen, last_used: now }) {
+        if takes(tables, virtual_server, chosen) {
+            return match tables.insert_template(key, &Template { real_server: chosen, last_used: now }) {
                 Ok(()) => chosen,
-                Err(_) => tables.template(&key).map_or(chosen, |template| template.real_server),
+                Err(_) => tables.template(key).map_or(chosen, |template| template.real_server),
             };
         }
     }
@@ -57,7 +58,7 @@ pub(crate) fn bind<A: Address, T: Tables<A>>(
 
 /// Whether a real server takes new connections of this virtual server. One that has another's index is not asked for.
 #[inline(always)]
-fn takes<A: Address, T: Tables<A>>(tables: &mut T, virtual_server: u32, real_server: u32) -> bool {
+fn takes<A: Ip, T: Tables<A>>(tables: &mut T, virtual_server: u32, real_server: u32) -> bool {
     let Some(real) = tables.real_server(real_server).copied() else { return false };
     // Down, drained, removed and relieved real servers all have no weight.
     if real.weight == 0 || real.virtual_server != virtual_server {

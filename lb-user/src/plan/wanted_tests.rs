@@ -1,6 +1,6 @@
 //! What the plan says of pools, policies and addresses.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use lb_common::service::{real_server as flag, virtual_server as policy};
 
@@ -8,7 +8,7 @@ use super::{
     PlanError, Pool, PoolMember,
     fixture::{World, address, member, pool, virtual_server},
 };
-use crate::config::model::{Listen, OnDown, Scheduler, VirtualServer, WithoutState};
+use crate::config::model::{Listen, OnDown, Persistence, Scheduler, VirtualServer, WithoutState};
 
 fn web() -> VirtualServer {
     virtual_server("web", &["192.0.2.10:80"])
@@ -175,19 +175,33 @@ fn what_cannot_be_done_is_an_error_and_leaves_the_registry_alone() {
     let mut world = World::new();
     let many: Vec<_> = (0..257).map(|number| format!("10.0.{}.{}:80", number / 256, number % 256)).collect();
     let many = pool(&many.iter().map(String::as_str).collect::<Vec<_>>());
-    let one = pool(&["10.0.0.11:80"]);
-    for (server, pool, message) in [
-        (
-            VirtualServer { listen: Listen::Fwmark(7), ..web() },
-            &one,
-            "virtual server web: firewall marks are not available",
-        ),
-        (web(), &many, "virtual server web: 257 real servers, 256 is the most"),
-    ] {
+    for (server, pool, message) in [(web(), &many, "virtual server web: 257 real servers, 256 is the most")] {
         let error: PlanError = world.plan(&[(server, pool.clone())]).unwrap_err();
         assert_eq!(error.to_string(), message);
         assert_eq!(world.registry.names().count(), 0);
     }
+}
+
+#[test]
+fn a_virtual_server_of_a_mark_is_on_no_address_and_in_no_reverse_index() {
+    let marked = VirtualServer { listen: Listen::Fwmark(7), ..web() };
+    let wanted = World::new().plan(&[(marked, pool(&["10.0.0.11:80"]))]).unwrap();
+    assert_eq!((wanted.v4.vips.len(), wanted.v4.services.len(), wanted.v4.reverse.len()), (0, 0, 0));
+    assert_eq!(wanted.virtual_servers.len(), 1);
+}
+
+#[test]
+fn persistence_looks_at_addresses_alone() {
+    let persistence = Persistence { timeout: Duration::from_secs(300), prefix_v4: 24, prefix_v6: 64 };
+    let mut server = VirtualServer { persistence: Some(persistence), ..web() };
+    let seen = |server: &VirtualServer| {
+        let wanted = World::new().plan(&[(server.clone(), pool(&["10.0.0.11:80"]))]).unwrap();
+        let described = wanted.virtual_servers[&0];
+        (described.client_prefix, described.flags & policy::HASH_PORT)
+    };
+    assert_eq!(seen(&server), (24, 0));
+    server.persistence = None;
+    assert_eq!(seen(&server), (0, policy::HASH_PORT));
 }
 
 #[test]
