@@ -10,6 +10,9 @@ use crate::pair::Pair;
 #[test]
 fn the_higher_priority_owns_the_address_and_both_say_so() -> Result<()> {
     let pair = Pair::start()?;
+    wait_until("the second has heard the first", PATIENCE, || {
+        pair.nodes[1].vrrp().is_ok_and(|second| second["master"] == "10.9.0.1")
+    })?;
     let [first, second] = [pair.nodes[0].vrrp()?, pair.nodes[1].vrrp()?];
     ensure!(first["state"] == "master" && first["master"] == "10.9.0.1", "{first}");
     ensure!(second["state"] == "backup" && second["master"] == "10.9.0.1", "{second}");

@@ -1,7 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::control::status::{Connections, DataPlane, Quorum};
+use crate::{
+    control::status::{Connections, DataPlane, Quorum, Vrrp, VrrpAdverts, VrrpState},
+    vrrp::reject::Reject,
+};
 
 fn real_server(name: &str, state: RealServerState) -> RealServer {
     RealServer {
@@ -36,6 +39,24 @@ fn virtual_server(name: &str, address: &str, state: VirtualServerState) -> Virtu
     }
 }
 
+fn instance() -> Vrrp {
+    let adverts =
+        VrrpAdverts { sent: 12, rejected: [(Reject::HopLimit, 2)].into(), ..VrrpAdverts::default() };
+    Vrrp {
+        name: "outside".to_owned(),
+        state: VrrpState::Master,
+        priority: 100,
+        configured_priority: 100,
+        master: None,
+        addresses: Vec::new(),
+        transitions: 3,
+        since: None,
+        blocked: false,
+        adverts,
+        peers: BTreeMap::new(),
+    }
+}
+
 fn scrape() -> Scrape {
     let pool = vec![
         real_server("web1", RealServerState::Up),
@@ -65,7 +86,7 @@ fn scrape() -> Scrape {
                 },
                 virtual_server("marked", "fwmark 7", VirtualServerState::Down),
             ],
-            vrrp: Vec::new(),
+            vrrp: vec![instance()],
         },
         packets: vec![
             ("eth0".to_owned(), vec![(Outcome::Forwarded, 1780), (Outcome::Land, 2)]),
@@ -108,6 +129,9 @@ fn every_promised_metric_is_there_and_no_other() {
         "xlb_real_server_weight",
         "xlb_virtual_server_info",
         "xlb_virtual_server_up",
+        "xlb_vrrp_state",
+        "xlb_vrrp_transitions_total",
+        "xlb_vrrp_adverts_total",
     ];
     assert_eq!(names(&text(scrape()).unwrap()), BTreeSet::from(promised));
 }
@@ -133,7 +157,8 @@ fn names_follow_the_rules_of_prometheus() {
             names(&text).into_iter().filter(|sample| sample.starts_with(family.as_str())).collect();
         assert_eq!(kind == "counter", samples.contains(&&*format!("{family}_total")), "{family}");
     }
-    assert!(!text.contains("instance=\""), "Prometheus sets this label itself");
+    let sets = ['{', ','].map(|before| text.contains(&format!("{before}instance=\"")));
+    assert_eq!(sets, [false; 2], "Prometheus sets this label itself");
     assert!(text.ends_with("\n# EOF\n"));
 }
 
