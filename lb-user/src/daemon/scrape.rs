@@ -23,7 +23,13 @@ impl Daemon {
         });
         Ok(Scrape {
             packets: packets.collect::<Result<_, MapError>>()?,
-            status: view::status(&self.engine, &self.attached, self.generation, None, now())?,
+            status: view::status(
+                &self.engine,
+                (&self.attached, &self.reconciled),
+                self.generation,
+                None,
+                now(),
+            )?,
             checks: self.health.counters().counts(),
             reloaded: self.reloaded,
         })

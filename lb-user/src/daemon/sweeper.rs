@@ -8,10 +8,13 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use crate::dataplane::{
-    clock::Clock,
-    maps::Maps,
-    sweep::{Seen, SweepError, Timeouts, sweep, write_loads},
+use crate::{
+    dataplane::{
+        clock::Clock,
+        maps::Maps,
+        sweep::{Period, Seen, SweepError, Timeouts, sweep, write_loads},
+    },
+    pool::passive::UNANSWERED,
 };
 
 /// Pause between two sweeps; longer when a sweep takes long, so that it never takes more than a tenth of a CPU.
@@ -39,12 +42,15 @@ pub(super) fn run(
     results: &mpsc::Sender<Result<Seen, SweepError>>,
 ) {
     let mut pause = PAUSE;
+    let mut before = None;
     // The daemon ends the thread by dropping its end of `wake`.
     while matches!(wake.recv_timeout(pause), Ok(()) | Err(std::sync::mpsc::RecvTimeoutError::Timeout)) {
         let Some(now) = read_clock() else { continue };
         let rules = rules.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let timeouts = |index: u32| rules.get(&index).copied().unwrap_or_else(|| UNKNOWN(clock));
-        let seen = sweep(&mut maps, now, &timeouts)
+        let period =
+            Period { since: before.replace(now).unwrap_or(now), now, unanswered: clock.ticks(UNANSWERED) };
+        let seen = sweep(&mut maps, period, &timeouts)
             .and_then(|seen| write_loads(&mut maps, &seen, rules.keys().copied()).map(|()| seen));
         let took = clock.since(now, read_clock());
         pause = PAUSE.max(took * 10);

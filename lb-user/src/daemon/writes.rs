@@ -1,6 +1,6 @@
 //! What operators change: one at a time, as a whole or not at all.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use super::{
     Daemon,
@@ -80,9 +80,10 @@ impl Daemon {
             interfaces: start::interfaces(&links, &self.engine.host.interfaces)
                 .map_err(|error| failed(error.as_ref()))?,
         };
-        let (old_file, old_host) = (self.engine.file.clone(), std::mem::replace(&mut self.engine.host, host));
+        let (old_file, old_host) =
+            (Arc::clone(&self.engine.file), std::mem::replace(&mut self.engine.host, host));
         let (instant, wall) = now();
-        let news = match self.engine.replace(file, instant, wall) {
+        let news = match self.engine.replace(Arc::new(file), instant, wall) {
             Ok(news) => news,
             Err(error) => {
                 self.engine.host = old_host;
@@ -156,9 +157,9 @@ impl Daemon {
     }
 
     fn recheck(&mut self) {
-        let (instant, _) = now();
-        let checks = self.engine.checks(instant);
-        self.engine.watch(&checks, instant);
+        let now = now();
+        let checks = self.engine.checks(now);
+        self.engine.watch(&checks, now.0);
         self.health.set_checks(checks);
     }
 
@@ -295,9 +296,11 @@ impl Daemon {
     }
 
     fn unload(&mut self) -> Result<Vec<Change>, Failure> {
-        let pins = self.pins.take();
+        let state_dir = &self.engine.config.global.state_dir;
         let Unloaded { changes, errors } =
-            unload::unload(pins, &self.engine.config.global.state_dir).map_err(|error| failed(&error))?;
+            unload::unload(self.pins.as_ref(), state_dir).map_err(|error| failed(&error))?;
+        // Only now: what could not be removed is tried again by the next command.
+        self.pins = None;
         for error in errors {
             tracing::error!("{:#}", anyhow::Error::new(error));
         }

@@ -37,6 +37,17 @@ pub struct Timeouts {
     pub udp: u32,
 }
 
+/// What a sweep goes by besides.
+#[derive(Clone, Copy, Debug)]
+pub struct Period {
+    /// When the sweep before began, by the data plane's clock.
+    pub since: u32,
+    /// The data plane's clock.
+    pub now: u32,
+    /// Ticks after which a SYN without its SYN-ACK is unanswered.
+    pub unanswered: u32,
+}
+
 /// Live connections of one real server, as counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Live {
@@ -44,6 +55,11 @@ pub struct Live {
     pub active: u64,
     /// TCP in every other state.
     pub inactive: u64,
+    /// SYNs that have become unanswered since the sweep before. Clients have no part in it: the SYN-ACK is the real
+    /// server's, and it passes here whoever the client says to be.
+    pub unanswered: u64,
+    /// SYNs that were answered with a reset since the sweep before.
+    pub refused: u64,
 }
 
 /// What a sweep has seen.
@@ -84,15 +100,19 @@ const fn half<A>(connection: &Connection<A>) -> Half {
     Half { flags: connection.flags, last_seen: connection.last_seen, real_server: connection.real_server }
 }
 
-/// Sweeps all tables once. `timeouts` answers for a real server index; `now` is the data plane's clock.
+/// Sweeps all tables once. `timeouts` answers for a real server index.
 ///
 /// # Errors
 ///
 /// [`SweepError`].
-pub fn sweep(maps: &mut Maps, now: u32, timeouts: &impl Fn(u32) -> Timeouts) -> Result<Seen, SweepError> {
+pub fn sweep(
+    maps: &mut Maps,
+    period: Period,
+    timeouts: &impl Fn(u32) -> Timeouts,
+) -> Result<Seen, SweepError> {
     let mut seen = Seen::default();
-    family(&mut maps.v4, now, timeouts, &mut seen)?;
-    family(&mut maps.v6, now, timeouts, &mut seen)?;
+    family(&mut maps.v4, period, timeouts, &mut seen)?;
+    family(&mut maps.v6, period, timeouts, &mut seen)?;
     Ok(seen)
 }
 
@@ -119,7 +139,7 @@ pub fn write_loads(
 
 fn family<A>(
     maps: &mut FamilyMaps<A>,
-    now: u32,
+    period: Period,
     timeouts: &impl Fn(u32) -> Timeouts,
     seen: &mut Seen,
 ) -> Result<(), SweepError>
@@ -131,7 +151,7 @@ where
     lb_common::service::VipKey<A>: Pod,
     lb_common::service::ServiceKey<A>: Pod,
 {
-    let mut sweep = Sweep { now, timeouts, seen, expired: Vec::new() };
+    let mut sweep = Sweep { period, timeouts, seen, expired: Vec::new() };
     sweep.pair(Which::Tcp, &maps.tcp, |connection: &Connection<A>| connection)?;
     sweep.remove(&mut maps.tcp)?;
     sweep.pair(Which::Udp, &maps.udp, |connection: &Connection<A>| connection)?;
@@ -174,7 +194,7 @@ impl Which {
 }
 
 struct Sweep<'a, A, F> {
-    now: u32,
+    period: Period,
     timeouts: &'a F,
     seen: &'a mut Seen,
     expired: Vec<ConnectionKey<A>>,
@@ -215,6 +235,9 @@ where
             } else {
                 which.count(state, self.seen, request.real_server);
             }
+            if let (Which::HalfOpen, Some(reply)) = (which, reply) {
+                self.judge(reply);
+            }
         }
         // Replies without a request: what eviction has left, or a connection that is just being added.
         for (key, half) in waiting {
@@ -225,9 +248,26 @@ where
         Ok(())
     }
 
+    /// Whether a real server has refused a connection, or let one wait for too long, since the sweep before. The reply's
+    /// entry is touched by the real server alone: its time is that of the SYN until an answer comes.
+    fn judge(&mut self, reply: Half) {
+        if reply.flags & (flags::SYN_ACK | flags::ADOPTED) != 0 {
+            return;
+        }
+        let Period { since, unanswered, .. } = self.period;
+        let age = self.age(reply.last_seen);
+        let before = age.saturating_sub(self.age(since));
+        let live = self.seen.live.entry(reply.real_server).or_default();
+        if reply.flags & flags::RST != 0 {
+            live.refused += u64::from(age < self.period.now.wrapping_sub(since));
+        } else {
+            live.unanswered += u64::from(before < unanswered && age >= unanswered);
+        }
+    }
+
     /// A clock that was read before the entry was written would make its age negative: it is fresh.
     fn age(&self, last_seen: u32) -> u32 {
-        self.now.wrapping_sub(last_seen).cast_signed().max(0).cast_unsigned()
+        self.period.now.wrapping_sub(last_seen).cast_signed().max(0).cast_unsigned()
     }
 
     fn remove<V: Pod>(&mut self, map: &mut HashMap<MapData, ConnectionKey<A>, V>) -> Result<(), SweepError> {

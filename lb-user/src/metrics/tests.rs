@@ -19,6 +19,7 @@ fn real_server(name: &str, state: RealServerState) -> RealServer {
             new_connections: 6,
         },
         check: None,
+        passive: None,
     }
 }
 
@@ -50,6 +51,7 @@ fn scrape() -> Scrape {
                 interfaces: Vec::new(),
                 connections: Connections { established: 12, closing: 5, half_open: 3, capacity: 1_048_576 },
                 outcomes: BTreeMap::new(),
+                reconciled: BTreeMap::from([("sysctls".to_owned(), 3)]),
             },
             virtual_servers: vec![
                 VirtualServer {

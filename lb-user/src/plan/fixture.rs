@@ -75,6 +75,7 @@ pub(super) fn virtual_server(name: &str, listen: &[&str]) -> VirtualServer {
             fin: Duration::from_secs(120),
             udp: Duration::from_secs(300),
         },
+        passive: None,
         real_servers: Vec::new(),
     }
 }
