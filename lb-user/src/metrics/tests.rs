@@ -101,6 +101,7 @@ fn every_promised_metric_is_there_and_no_other() {
         "xlb_real_server_packets_total",
         "xlb_real_server_state",
         "xlb_real_server_weight",
+        "xlb_reconciled_total",
         "xlb_virtual_server_info",
         "xlb_virtual_server_up",
     ];

@@ -88,7 +88,7 @@ fn operators_come_before_checks_and_checks_before_the_configuration() {
     for (case, health, operator, state, full_weight, weight) in cases {
         let pool = evaluate_all(&server(&[10]), &[(health, operator)], true, now);
         let seen = pool.real_servers[0];
-        assert_eq!(seen, PoolMember { state, full_weight, weight, drained: false }, "{case}");
+        assert_eq!(seen, PoolMember { state, full_weight, weight, drained: false, suspect: false }, "{case}");
         assert_eq!(pool.quorum.have, u32::from(weight), "{case}");
     }
 }
