@@ -64,16 +64,16 @@ fn varnish(host: &Namespace, directory: &Path) -> Result<Process> {
 }
 
 fn squid(host: &Namespace, address: Ipv4Addr, directory: &Path) -> Result<Process> {
-    let (file, directory_text) = (directory.join("squid.conf"), directory.display().to_string());
+    let file = directory.join("squid.conf");
     let text = format!(
         "http_port 8083 accel defaultsite={address} no-vhost\n\
          cache_peer 127.0.0.1 parent 8080 0 no-query originserver\nhttp_access allow all\ncache deny all\n\
-         pid_filename none\naccess_log none\ncache_log {directory_text}/squid-cache.log\n\
-         coredump_dir {directory_text}\nshutdown_lifetime 0 seconds\ncache_effective_user root\n"
+         pid_filename none\naccess_log none\ncache_log /dev/null\ncoredump_dir /tmp\n\
+         shutdown_lifetime 0 seconds\ncache_effective_user proxy\n"
     );
     fs::write(&file, text)?;
     let mut command = host.command("squid");
-    command.args(["-N", "-f"]).arg(file);
+    command.args(["-N", "-d1", "-f"]).arg(file);
     Process::start(command, &directory.join("squid.log"))
 }
 

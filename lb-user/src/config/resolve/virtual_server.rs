@@ -9,7 +9,7 @@ use crate::config::{
     address::{group, unicast},
     diagnostic::{Diagnostic, Span},
     file::Section,
-    model::{Listen, RealServer, VirtualServer},
+    model::{Listen, Protocol, RealServer, VirtualServer},
     value::{name, number, short, string},
 };
 
@@ -55,7 +55,7 @@ impl Draft {
             drain_timeout: self.options.drain_timeout,
             slow_start: self.options.slow_start,
             timeouts: self.options.timeouts,
-            passive: self.options.passive,
+            passive: self.options.passive.filter(|_| self.options.protocol == Protocol::Tcp),
             sorry_server: self.options.sorry_server.map(Spanned::into_inner),
             real_servers: self.real_servers.into_iter().map(|real| real.model).collect(),
         })
