@@ -69,11 +69,13 @@ fn squid(host: &Namespace, address: Ipv4Addr, directory: &Path) -> Result<Proces
         "http_port 8083 accel defaultsite={address} no-vhost\n\
          cache_peer 127.0.0.1 parent 8080 0 no-query originserver\nhttp_access allow all\ncache deny all\n\
          pid_filename none\naccess_log none\ncache_log /dev/null\ncoredump_dir /tmp\n\
-         shutdown_lifetime 0 seconds\ncache_effective_user proxy\n"
+         shutdown_lifetime 0 seconds\nmemory_cache_shared off\ncache_effective_user proxy\n"
     );
     fs::write(&file, text)?;
     let mut command = host.command("squid");
-    command.args(["-N", "-d1", "-f"]).arg(file);
+    // Its shared memory is named after the service, for the whole machine.
+    let service: String = host.name().chars().filter(char::is_ascii_alphanumeric).collect();
+    command.args(["-N", "-d1", "-n", &service, "-f"]).arg(file);
     Process::start(command, &directory.join("squid.log"))
 }
 
@@ -128,7 +130,7 @@ fn kept_connections_to_real_systems_live_through_whatever_happens_to_others() ->
         .servers
         .iter()
         .map(|server| start(server, &site.directory().join(format!("{}-more", server.name))));
-    let _running = started.collect::<Result<Vec<_>>>()?;
+    let mut running = started.collect::<Result<Vec<_>>>()?;
     let mut daemon: Daemon = daemon(&site, &configuration(&site, 1))?;
     let mut kept = Vec::new();
     for service in SERVICES {
@@ -163,5 +165,7 @@ fn kept_connections_to_real_systems_live_through_whatever_happens_to_others() ->
     daemon.restart(&site)?;
     all_go_on(&mut kept, "a restart")?;
     daemon.xlb(&["revert"])?;
-    all_go_on(&mut kept, "everything")
+    all_go_on(&mut kept, "everything")?;
+    // Squid leaves shared memory behind when it is killed.
+    running.iter_mut().flatten().try_for_each(|process| process.stop(PATIENCE).map(drop))
 }
