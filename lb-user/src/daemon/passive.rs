@@ -1,6 +1,6 @@
 //! What the sweep has seen of refused and unanswered connections, brought to passive health.
 
-use std::time::Instant;
+use std::{collections::HashSet, time::Instant};
 
 use super::{Daemon, engine::Engine};
 use crate::{
@@ -17,7 +17,8 @@ impl Engine {
         let mut found = Vec::new();
         let mut watches = std::mem::take(&mut self.passive);
         let asking = || self.config.virtual_servers.iter().filter(|server| server.passive.is_some());
-        watches.retain(|name, _| asking().any(|server| server.name == *name));
+        let names: HashSet<&str> = asking().map(|server| server.name.as_str()).collect();
+        watches.retain(|name, _| names.contains(name.as_str()));
         for server in asking() {
             let Some(rule) = &server.passive else { continue };
             let looks: Vec<Look> =
