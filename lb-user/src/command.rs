@@ -5,14 +5,12 @@ mod check;
 mod complete;
 mod completions;
 mod diff;
-mod disable;
 mod drain;
-mod enable;
 mod events;
 mod man;
 mod output;
+mod real_server;
 mod reload;
-mod remove;
 mod revert;
 mod run;
 mod status;
@@ -26,7 +24,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
     config::ConfigError,
-    control::client::{Client, ClientError},
+    control::{
+        Write,
+        client::{Client, ClientError},
+    },
 };
 
 /// Where the daemon listens unless it is told otherwise.
@@ -59,11 +60,14 @@ enum Verb {
     Status(status::Args),
     Weight(weight::Args),
     Drain(drain::Args),
-    Disable(disable::Args),
-    Enable(enable::Args),
+    /// Take a real server out at once, without its connections, until `xlb enable`
+    Disable(real_server::Args),
+    /// Put a real server back that was drained or disabled
+    Enable(real_server::Args),
     Revert(revert::Args),
     Add(add::Args),
-    Remove(remove::Args),
+    /// Remove a real server from its virtual server
+    Remove(real_server::Args),
     Reload(reload::Args),
     Diff(diff::Args),
     Events(events::Args),
@@ -105,11 +109,11 @@ fn run(Cli { socket, verb }: Cli) -> anyhow::Result<()> {
         Verb::Status(args) => wait_for(status::run(&client, &args)),
         Verb::Weight(args) => wait_for(weight::run(&client, args)),
         Verb::Drain(args) => wait_for(drain::run(&client, args)),
-        Verb::Disable(args) => wait_for(disable::run(&client, args)),
-        Verb::Enable(args) => wait_for(enable::run(&client, args)),
+        Verb::Disable(args) => wait_for(real_server::run(&client, args, Write::Disable)),
+        Verb::Enable(args) => wait_for(real_server::run(&client, args, Write::Enable)),
         Verb::Revert(args) => wait_for(revert::run(&client, args)),
         Verb::Add(args) => wait_for(add::run(&client, args)),
-        Verb::Remove(args) => wait_for(remove::run(&client, args)),
+        Verb::Remove(args) => wait_for(real_server::run(&client, args, Write::Remove)),
         Verb::Reload(args) => wait_for(reload::run(&client, &args)),
         Verb::Diff(args) => wait_for(diff::run(&client, &args)),
         Verb::Events(args) => wait_for(events::run(&client, &args)),

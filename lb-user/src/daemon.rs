@@ -5,9 +5,13 @@ mod elections;
 mod engine;
 mod journal;
 mod overrides;
+mod passive;
+mod reconcile;
+mod remembered;
 mod scrape;
 mod secret;
 mod start;
+mod state_file;
 mod sweeper;
 pub mod unload;
 mod view;
@@ -16,13 +20,14 @@ mod writes;
 
 use std::{
     path::PathBuf,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
-    time::sleep_until,
+    task::spawn_blocking,
+    time::{MissedTickBehavior, interval_at, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -40,7 +45,15 @@ use crate::{
 use elections::{Elections, Heard};
 use engine::{Engine, News};
 use journal::Journal;
+use reconcile::Reconciled;
+use remembered::Remembered;
 use view::Attached;
+
+/// Time between two looks at what somebody may have changed by hand.
+const ROUND: Duration = Duration::from_secs(10);
+
+/// Health that does not change is saved every so many rounds, for its age.
+const SAVED_EVERY: u64 = 6;
 
 /// What `xlb run` is told.
 #[derive(Clone, Debug)]
@@ -86,6 +99,10 @@ struct Daemon {
     generation: u64,
     /// Whether the file was applied when it was last read.
     reloaded: bool,
+    /// What was changed by hand and put right.
+    reconciled: Reconciled,
+    /// Health has changed since it was saved last.
+    unsaved: bool,
     shutdown: CancellationToken,
 }
 
@@ -132,6 +149,9 @@ impl Daemon {
     }
 
     async fn work(&mut self, events: &mut Events) -> anyhow::Result<()> {
+        let mut rounds = interval_at(tokio::time::Instant::now() + ROUND, ROUND);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut round = 0u64;
         while self.pins.is_some() {
             let deadline = self.engine.deadline();
             tokio::select! {
@@ -148,6 +168,13 @@ impl Daemon {
                 Some(sweep) = events.sweeps.recv() => self.swept(sweep),
                 Some(heard) = events.vrrp.recv() => self.heard_of_vrrp(heard)?,
                 () = wait_until(deadline) => self.apply(),
+                _ = rounds.tick() => {
+                    round += 1;
+                    self.reconcile().await;
+                    if self.unsaved || round.is_multiple_of(SAVED_EVERY) {
+                        self.save_health().await;
+                    }
+                }
                 Some(()) = events.hangup.recv() => {
                     // Written to the journal either way.
                     let _ = self.write(Write::Reload, None).await;
@@ -156,7 +183,22 @@ impl Daemon {
                 Some(()) = events.interrupt.recv() => break,
             }
         }
+        if self.pins.is_some() {
+            self.save_health().await;
+        }
         Ok(())
+    }
+
+    /// Keeps what checks have found. A disk that is full harms nothing: the pinned maps say who serves.
+    async fn save_health(&mut self) {
+        self.unsaved = false;
+        let remembered = Remembered::of(&self.engine.config, &self.engine.statuses, now());
+        let directory = self.engine.config.global.state_dir.clone();
+        let saved =
+            spawn_blocking(move || remembered.save(&directory).map_err(|error| (directory, error))).await;
+        if let Ok(Err((directory, error))) = saved {
+            tracing::warn!("cannot keep the health of checks in {}: {error}", directory.display());
+        }
     }
 
     async fn call(&mut self, call: Call) {
@@ -175,7 +217,8 @@ impl Daemon {
                 }
                 let vrrp = self.vrrp().await;
                 let only = virtual_server.as_deref();
-                view::status(&self.engine, &self.attached, self.generation, only, vrrp, now())
+                let beside = (self.attached.as_slice(), &self.reconciled);
+                view::status(&self.engine, beside, self.generation, only, vrrp, now())
                     .map(|status| Reply::Status(Box::new(status)))
                     .map_err(|error| failed(&error))
             }
@@ -204,6 +247,8 @@ impl Daemon {
     fn heard(&mut self, event: health::Event) {
         let Some(status) = self.engine.statuses.get_mut(&*event.check) else { return };
         *status = event.status;
+        self.engine.remembered.remove(&*event.check);
+        self.unsaved |= event.transition.is_some();
         let engine = &mut self.engine;
         let sight = engine
             .statuses
@@ -246,7 +291,10 @@ impl Daemon {
         (self.kernel_log)();
         match sweep {
             Ok(seen) => {
-                if self.engine.swept(seen) {
+                let released = self.engine.swept(seen);
+                let changes = self.engine.look(now().0);
+                if released || !changes.is_empty() {
+                    self.suspect(&changes);
                     self.apply();
                 }
             }

@@ -167,6 +167,11 @@ impl Scrape {
                 })
             }),
         )?;
+        families.counters(
+            "reconciled",
+            "What was changed by hand and put right",
+            self.status.data_plane.reconciled.iter().map(|(what, count)| ([("what", what.as_str())], *count)),
+        )?;
         let table = self.status.data_plane.connections;
         families.gauge(
             "connection_table_entries",

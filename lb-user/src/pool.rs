@@ -1,6 +1,7 @@
 //! The pool of a virtual server: who takes connections and with which weight, from what checks see and operators say.
 
 pub mod blindness;
+pub mod passive;
 mod quorum;
 pub mod real_server;
 mod slow_start;
@@ -62,6 +63,8 @@ pub struct PoolMember {
     pub weight: u16,
     /// Its drain has run out: what connections it has left are to be reset.
     pub drained: bool,
+    /// Down by passive health alone: the connections it has go on.
+    pub suspect: bool,
 }
 
 /// The rules. `was_up` is the quorum's last verdict; false before the first one.
@@ -95,6 +98,7 @@ pub fn evaluate(
                 full_weight: state.full_weight,
                 weight,
                 drained: state.drain_ends.is_some_and(|at| at <= now),
+                suspect: state.suspect,
             })
             .collect(),
     }

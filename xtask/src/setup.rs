@@ -9,12 +9,15 @@ use crate::step;
 use crate::toolchain::{self, NIGHTLY, Toolchain};
 
 /// The programs that tests and demo run, each with Debian's package of it.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("nft", "nftables"),
     ("keepalived", "keepalived"),
     ("nginx", "nginx-light"),
+    ("haproxy", "haproxy"),
+    ("varnishd", "varnish"),
+    ("squid", "squid"),
     ("curl", "curl"),
     ("strace", "strace"),
 ];

@@ -52,6 +52,7 @@ fn line(Event { at, kind, object, message }: &Event) -> String {
         Kind::State => "state",
         Kind::Quorum => "quorum",
         Kind::Vrrp => "vrrp",
+        Kind::Reconcile => "mend",
         Kind::Reload => "reload",
         Kind::Command => "command",
     };

@@ -69,7 +69,7 @@ fn directly(unreachable: ClientError, args: &Args) -> anyhow::Result<()> {
             anyhow::bail!("nothing was unloaded: {attached}; --yes ends that");
         }
     }
-    let Unloaded { changes, errors } = unload::unload(pins, &state_dir)?;
+    let Unloaded { changes, errors } = unload::unload(pins.as_ref(), &state_dir)?;
     match changes.is_empty() {
         true => output::print("nothing is loaded\n")?,
         false => output::print_changes(&Changes { generation: 0, changes })?,

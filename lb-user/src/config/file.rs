@@ -74,6 +74,11 @@ impl<'t> Node<'t> {
         items
     }
 
+    /// Whether the value is one that `test` knows.
+    pub(super) fn is(&self, test: impl FnOnce(&DeValue<'_>) -> bool) -> bool {
+        test(self.value.get_ref())
+    }
+
     pub(super) fn convert<T>(
         &self,
         convert: impl Fn(&DeValue<'_>) -> Result<T, Wrong>,

@@ -234,6 +234,19 @@ pub struct Persistence {
     pub prefix_v6: u8,
 }
 
+/// When the data plane's own view takes a real server out between checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passive {
+    /// So many SYNs without an answer; 0 does not count them.
+    pub unanswered: u32,
+    /// So many SYNs answered with a reset; 0 does not count them.
+    pub refused: u32,
+    /// Within this time.
+    pub within: Duration,
+    /// It stays out for at least this long.
+    pub retry: Duration,
+}
+
 /// `[[virtual_server]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VirtualServer {
@@ -265,6 +278,8 @@ pub struct VirtualServer {
     pub slow_start: Duration,
     /// Idle times.
     pub timeouts: Timeouts,
+    /// Off when none.
+    pub passive: Option<Passive>,
     /// The pool, at least one, no two with one name or one address.
     pub real_servers: Vec<RealServer>,
 }

@@ -6,6 +6,7 @@ mod fwmark;
 mod global;
 mod mark_rules;
 mod options;
+mod passive;
 mod rules;
 mod virtual_server;
 mod vrrp;

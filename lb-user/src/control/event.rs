@@ -31,6 +31,8 @@ pub enum Kind {
     Quorum,
     /// A VRRP transition.
     Vrrp,
+    /// Something was changed by hand and put right.
+    Reconcile,
     /// The configuration was read.
     Reload,
     /// Somebody's command.

@@ -36,6 +36,9 @@ pub struct DataPlane {
     pub connections: Connections,
     /// Packets by what became of them.
     pub outcomes: BTreeMap<String, u64>,
+    /// What was changed by hand and put right, by its kind.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reconciled: BTreeMap<String, u64>,
 }
 
 /// An interface the program is attached to.
@@ -140,6 +143,9 @@ pub struct RealServer {
     pub traffic: Traffic,
     /// None when nothing is checked.
     pub check: Option<Check>,
+    /// What passive health has taken it out for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passive: Option<String>,
 }
 
 /// The check that decides, or the worst of several.

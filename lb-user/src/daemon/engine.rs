@@ -4,12 +4,13 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
-    sync::PoisonError,
-    time::{Instant, SystemTime},
+    sync::{Arc, PoisonError},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{
     overrides::Overrides,
+    remembered::{Entry, Remembered},
     sweeper::{Rules, ticks, unknown},
 };
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
     },
     health::{self, Carried, Health, Start},
     plan::{self, Capacity, HostView, PlanError, Registry, TableCache, Wanted},
-    pool::{self, Guard, Member, Pool, RealHealth, RealServerState, Serving},
+    pool::{self, Guard, Member, Pool, RealHealth, RealServerState, Serving, passive},
 };
 
 /// Why a change was not made.
@@ -41,15 +42,19 @@ pub(super) enum ApplyError {
 /// The engine.
 pub(super) struct Engine {
     /// The file, with what operators have added and removed.
-    pub(super) config: Config,
+    pub(super) config: Arc<Config>,
     /// The file as it is.
-    pub(super) file: Config,
+    pub(super) file: Arc<Config>,
     /// What operators have changed.
     pub(super) overrides: Overrides,
     /// The last verdict of every check.
     pub(super) statuses: HashMap<Check, health::Status>,
+    /// What checks that have not run yet had found before the restart.
+    pub(super) remembered: HashMap<Check, Entry>,
     /// Against our own blindness.
     pub(super) guard: Guard,
+    /// What the data plane sees of those virtual servers that ask for it.
+    pub(super) passive: HashMap<String, passive::Watch>,
     /// What every virtual server's pool adds up to, by its name.
     pub(super) pools: HashMap<String, Pool>,
     /// States as last told to the world, by `virtual server/real server`.
@@ -63,7 +68,7 @@ pub(super) struct Engine {
     /// Interfaces, hash key, clock.
     pub(super) host: HostView,
     cache: TableCache,
-    current: Wanted,
+    pub(super) current: Wanted,
     clock: Clock,
     rules: Rules,
 }
@@ -96,7 +101,7 @@ impl Engine {
     ///
     /// A pinned map cannot be read.
     pub(super) fn new(
-        file: Config,
+        file: Arc<Config>,
         overrides: Overrides,
         maps: Maps,
         host: HostView,
@@ -121,7 +126,9 @@ impl Engine {
             file,
             overrides,
             statuses: HashMap::new(),
+            remembered: HashMap::new(),
             guard: Guard::default(),
+            passive: HashMap::new(),
             pools: HashMap::new(),
             states: BTreeMap::new(),
             seen: Seen::default(),
@@ -135,9 +142,14 @@ impl Engine {
         })
     }
 
+    /// Takes over what an earlier daemon's checks have found.
+    pub(super) fn remember(&mut self, remembered: Remembered, wall: SystemTime) {
+        self.remembered = remembered.fresh(&self.config, wall);
+    }
+
     /// Every distinct check and what it begins with: what it was, else what the pinned data plane says of its real server,
-    /// else what the configuration says.
-    pub(super) fn checks(&self, now: Instant) -> Vec<(Check, Start)> {
+    /// which is never behind, else what an earlier daemon has left, else what the configuration says.
+    pub(super) fn checks(&self, (now, wall): (Instant, SystemTime)) -> Vec<(Check, Start)> {
         let served = self.served();
         let mut known = HashSet::new();
         let mut checks = Vec::new();
@@ -147,16 +159,14 @@ impl Engine {
                     if !known.insert(check) {
                         continue;
                     }
+                    let carried = self.remembered.get(check).map(|entry| entry.carried(wall));
                     let start = match self.statuses.get(check) {
                         Some(status) => Start::Carried(status.carry(now)),
                         None if served.contains(&(server.name.as_str(), real.address)) => {
-                            Start::Carried(Carried {
-                                health: Health::Up,
-                                weight: None,
-                                age: Default::default(),
-                            })
+                            let up = Carried { health: Health::Up, weight: None, age: Duration::ZERO };
+                            Start::Carried(carried.filter(|old| old.health == Health::Up).unwrap_or(up))
                         }
-                        None => Start::Fresh(server.initial_state),
+                        None => carried.map_or(Start::Fresh(server.initial_state), Start::Carried),
                     };
                     checks.push((check.clone(), start));
                 }
@@ -193,7 +203,7 @@ impl Engine {
     /// [`ApplyError`]; everything is as it was.
     pub(super) fn replace(
         &mut self,
-        file: Config,
+        file: Arc<Config>,
         now: Instant,
         wall: SystemTime,
     ) -> Result<Vec<News>, ApplyError> {
@@ -275,8 +285,11 @@ impl Engine {
 
     fn evaluate(&self, now: Instant, wall: SystemTime) -> HashMap<String, Pool> {
         let evaluate = |server: &VirtualServer| {
+            let watch = self.passive.get(&server.name);
             let member = |real: &RealServer| Member {
-                health: RealHealth::of(real, server.initial_state, &self.statuses, &self.guard),
+                health: RealHealth::of(real, server.initial_state, &self.statuses, &self.guard)
+                    .not_before(watch.and_then(|watch| watch.back(real.address))),
+                suspect: watch.is_some_and(|watch| watch.out(real.address).is_some()),
                 operator: self.overrides.operator(&server.name, real.address, (now, wall)),
             };
             let was_up = self.pools.get(&server.name).is_some_and(|pool| pool.up);
@@ -344,7 +357,8 @@ fn planned(server: &VirtualServer, pool: &Pool) -> plan::Pool {
     let members = server.real_servers.iter().zip(&pool.real_servers).map(|(real, member)| plan::PoolMember {
         address: real.address,
         weight: if nobody { 0 } else { u32::from(member.weight) },
-        alive: matches!(member.state, RealServerState::Up | RealServerState::Drain) && !member.drained,
+        alive: (member.suspect || matches!(member.state, RealServerState::Up | RealServerState::Drain))
+            && !member.drained,
         max_connections: real.max_connections,
     });
     plan::Pool { members: members.collect(), sorry: matches!(pool.serving, Serving::SorryServer(_)) }

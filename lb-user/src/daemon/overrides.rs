@@ -2,14 +2,16 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Instant, SystemTime},
 };
 
 use serde::{Deserialize, Serialize};
 
+use super::state_file;
 use crate::{
     config::model::{Check, Config, RealServer, VirtualServer},
     control::Scope,
@@ -55,11 +57,7 @@ impl Overrides {
     ///
     /// The file is there but cannot be read, or is damaged.
     pub(super) fn load(state_dir: &Path) -> io::Result<Self> {
-        match fs::read(path(state_dir)) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::from),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(error),
-        }
+        Ok(state_file::read(&path(state_dir))?.unwrap_or_default())
     }
 
     /// To the state directory: the whole file at once, or nothing.
@@ -68,11 +66,7 @@ impl Overrides {
     ///
     /// That of the file system; the old file stays.
     pub(super) fn save(&self, state_dir: &Path) -> io::Result<()> {
-        fs::create_dir_all(state_dir)?;
-        let (file, unfinished) = (path(state_dir), state_dir.join("overrides.json.new"));
-        fs::write(&unfinished, serde_json::to_vec_pretty(self)?)?;
-        fs::File::open(&unfinished)?.sync_all()?;
-        fs::rename(unfinished, file)
+        state_file::write(&path(state_dir), self)
     }
 
     /// What was changed of a real server.
@@ -110,9 +104,14 @@ impl Overrides {
         self.tidy();
     }
 
-    /// The configuration with the real servers that were added and without those that were removed.
-    pub(super) fn applied_to(&self, config: &Config) -> Config {
-        let mut config = config.clone();
+    /// The configuration with the real servers that were added and without those that were removed; the same one when there
+    /// are none.
+    pub(super) fn applied_to(&self, config: &Arc<Config>) -> Arc<Config> {
+        let mut entries = self.0.values().flat_map(BTreeMap::values);
+        if !entries.any(|entry| entry.removed || entry.added.is_some()) {
+            return Arc::clone(config);
+        }
+        let mut config = Config::clone(config);
         for server in &mut config.virtual_servers {
             let Some(entries) = self.0.get(&server.name) else { continue };
             let added: Vec<RealServer> = entries
@@ -125,7 +124,7 @@ impl Overrides {
             server.real_servers.retain(|real| entries.get(&real.address).is_none_or(|entry| !entry.removed));
             server.real_servers.extend(added);
         }
-        config
+        Arc::new(config)
     }
 
     /// What the pool rules are told of a real server.
@@ -174,6 +173,8 @@ fn retarget(target: SocketAddr, old: SocketAddr, new: SocketAddr) -> SocketAddr 
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -24,7 +24,14 @@ impl Daemon {
         });
         Ok(Scrape {
             packets: packets.collect::<Result<_, MapError>>()?,
-            status: view::status(&self.engine, &self.attached, self.generation, None, vrrp, now())?,
+            status: view::status(
+                &self.engine,
+                (&self.attached, &self.reconciled),
+                self.generation,
+                None,
+                vrrp,
+                now(),
+            )?,
             checks: self.health.counters().counts(),
             reloaded: self.reloaded,
         })

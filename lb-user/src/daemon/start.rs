@@ -14,7 +14,7 @@ use lb_common::{
     service::{Interface, interface},
 };
 use sd_notify::NotifyState;
-use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
+use tokio::{net::TcpListener, signal::unix::Signal, sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -24,6 +24,8 @@ use super::{
     journal::Journal,
     now,
     overrides::Overrides,
+    reconcile::Reconciled,
+    remembered::Remembered,
     secret, sweeper,
     view::Attached,
 };
@@ -51,7 +53,7 @@ use crate::{
         links::{Link, Mode, links},
         on_link,
         sysctl::Sysctls,
-        watch::watch,
+        watch::{HostEvent, watch},
     },
     plan::HostView,
     vrrp::task::ScriptUser,
@@ -93,8 +95,16 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<(Daemon, Events
     })?;
     let links = links(&config.global.interfaces).await?;
 
+    let ears = Ears {
+        signals: Events::signals()?,
+        host: watch().context("cannot watch the host's links, neighbours and routes")?,
+        socket,
+        listener,
+    };
+
     let pins = Pins::open(&config.global.pin_dir)?;
-    let Loaded { mut ebpf, adopted } = load::load(&(&config.global).into(), &pins)?;
+    let Loaded { mut ebpf, adopted } =
+        load::load(&(&config.global).into(), &pins).inspect_err(|_| pins.remove_if_empty())?;
     let mut kernel_log = EbpfLogger::init(&mut ebpf).context("cannot read the log of the kernel program")?;
     let kernel_log = Box::new(move || kernel_log.flush());
     let programs = Programs::new(ebpf);
@@ -106,15 +116,24 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<(Daemon, Events
                 if adopted { "took over the running data plane" } else { "loaded the data plane" }
             );
             let vrrp = (slots, script_user, leases);
-            finish(engine, attached, (rules, vrrp), pins, (programs, kernel_log), socket, listener).await
+            finish(engine, attached, (rules, vrrp), pins, (programs, kernel_log), ears).await
         }
         Err(error) => {
             if !adopted && pins.links().is_ok_and(|links| links.is_empty()) {
                 pins.remove_maps();
+                pins.remove_if_empty();
             }
             Err(error)
         }
     }
+}
+
+/// What may fail and changes nothing, before anything is changed.
+struct Ears {
+    signals: (Signal, Signal, Signal),
+    host: mpsc::Receiver<HostEvent>,
+    socket: ControlSocket,
+    listener: Option<TcpListener>,
 }
 
 type Up = (Engine, (RunOptions, Vec<Attached>), sweeper::Rules, Option<Leases>);
@@ -139,9 +158,10 @@ fn bring_up(
         leases: slots.assign(&config.vrrp),
     };
     let rules = sweeper::Rules::new(Mutex::new(HashMap::new()));
-    let mut engine = Engine::new(config, overrides, maps, host, clock, Arc::clone(&rules))?;
+    let mut engine = Engine::new(Arc::new(config), overrides, maps, host, clock, Arc::clone(&rules))?;
     let (instant, wall) = now();
-    let checks = engine.checks(instant);
+    engine.remember(Remembered::load(&engine.config.global.state_dir), wall);
+    let checks = engine.checks((instant, wall));
     engine.watch(&checks, instant);
     // First what may be refused: a table that was written cannot be taken back when there is nothing to go back to.
     let before = pins.links()?;
@@ -294,15 +314,14 @@ async fn finish(
     (rules, (slots, script_user, leases)): (sweeper::Rules, (Slots, Option<ScriptUser>, Option<Leases>)),
     pins: Pins,
     (programs, kernel_log): (Programs, KernelLog),
-    socket: ControlSocket,
-    listener: Option<TcpListener>,
+    Ears { signals: (hangup, terminate, interrupt), host, socket, listener }: Ears,
 ) -> anyhow::Result<(Daemon, Events, JoinHandle<()>)> {
-    modes(&mut attached).await?;
-    let (hangup, terminate, interrupt) = Events::signals()?;
-    let host = watch().context("cannot watch the host's links, neighbours and routes")?;
+    if let Err(error) = modes(&mut attached).await {
+        tracing::warn!("cannot see how the program is attached: {error:#}");
+    }
     let (results, health_events) = mpsc::channel(RESULTS);
     let health = health::task::spawn(Context::new(&engine.config.global.script_user), max_running(), results);
-    health.set_checks(engine.checks(now().0));
+    health.set_checks(engine.checks(now()));
 
     let (sweeps, sweep_results) = mpsc::channel(1);
     let (sweeper, wake) = std::sync::mpsc::channel();
@@ -334,6 +353,8 @@ async fn finish(
         journal: Journal::default(),
         generation: 1,
         reloaded: true,
+        reconciled: Reconciled::default(),
+        unsaved: false,
         shutdown,
     };
     let events = Events {

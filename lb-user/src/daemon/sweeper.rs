@@ -13,8 +13,9 @@ use crate::{
     dataplane::{
         clock::Clock,
         maps::Maps,
-        sweep::{Rule, Seen, SweepError, Timeouts, sweep, write_loads},
+        sweep::{Period, Rule, Seen, SweepError, Timeouts, sweep, write_loads},
     },
+    pool::passive::UNANSWERED,
 };
 
 /// Pause between two sweeps; longer when a sweep takes long, so that it never takes more than a tenth of a CPU.
@@ -52,12 +53,15 @@ pub(super) fn run(
 ) {
     let mut pause = PAUSE;
     let unknown = unknown(clock);
+    let mut before = None;
     // The daemon ends the thread by dropping its end of `wake`.
     while matches!(wake.recv_timeout(pause), Ok(()) | Err(std::sync::mpsc::RecvTimeoutError::Timeout)) {
         let Some(now) = read_clock() else { continue };
         let rules = rules.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let rule = |index: u32| rules.get(&index).copied().unwrap_or(unknown);
-        let seen = sweep(&mut maps, now, &rule).and_then(|mut seen| {
+        let period =
+            Period { since: before.replace(now).unwrap_or(now), now, unanswered: clock.ticks(UNANSWERED) };
+        let seen = sweep(&mut maps, period, &rule).and_then(|mut seen| {
             write_loads(&mut maps, &seen, rules.keys().copied())?;
             let leaving = rules.iter().filter(|(_, rule)| rule.leaving).map(|(&index, _)| index);
             seen.unused = leaving.filter(|index| !seen.refers_to(*index)).collect();

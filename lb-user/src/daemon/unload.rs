@@ -24,7 +24,7 @@ pub struct Unloaded {
 /// # Errors
 ///
 /// [`PinError`]; what is left is found again by the next try.
-pub fn unload(pins: Option<Pins>, state_dir: &Path) -> Result<Unloaded, PinError> {
+pub fn unload(pins: Option<&Pins>, state_dir: &Path) -> Result<Unloaded, PinError> {
     let mut changes = Vec::new();
     if let Some(pins) = pins {
         let interfaces = pins.links()?;

@@ -7,7 +7,7 @@ use std::{
 
 use aya::maps::MapError;
 
-use super::engine::Engine;
+use super::{engine::Engine, reconcile::Reconciled};
 use crate::{
     config::model::{CheckKind, HttpCheck, Listen, Protocol, RealServer, Scheduler, VirtualServer},
     control::status::{
@@ -37,7 +37,7 @@ pub(super) struct Attached {
 /// A counter cannot be read.
 pub(super) fn status(
     engine: &Engine,
-    attached: &[Attached],
+    (attached, reconciled): (&[Attached], &Reconciled),
     generation: u64,
     only: Option<&str>,
     vrrp: Vec<status::Vrrp>,
@@ -68,6 +68,7 @@ pub(super) fn status(
                 capacity,
             },
             outcomes,
+            reconciled: reconciled.counts(),
         },
         virtual_servers: engine
             .config
@@ -98,12 +99,14 @@ fn virtual_server(
     for (position, real) in server.real_servers.iter().enumerate() {
         let member = pool.and_then(|pool| pool.real_servers.get(position));
         let traffic = traffic(engine, server, real)?;
+        let watch = engine.passive.get(&server.name);
+        let passive = watch.and_then(|watch| watch.out(real.address)).map(|evidence| evidence.to_string());
         real_servers.push(real_server(
             engine,
             real,
             member,
             configured.get(&real.address).copied(),
-            traffic,
+            (traffic, passive),
             now,
         ));
     }
@@ -143,7 +146,7 @@ fn real_server(
     real: &RealServer,
     member: Option<&PoolMember>,
     configured_weight: Option<u16>,
-    traffic: Traffic,
+    (traffic, passive): (Traffic, Option<String>),
     now: (Instant, SystemTime),
 ) -> status::RealServer {
     status::RealServer {
@@ -154,6 +157,7 @@ fn real_server(
         configured_weight,
         traffic,
         check: check(engine, real, now),
+        passive,
     }
 }
 
@@ -167,7 +171,9 @@ fn check(engine: &Engine, real: &RealServer, (now, wall): (Instant, SystemTime))
         last: verdict
             .last
             .as_ref()
-            .map_or_else(|| "not run yet".to_owned(), |(_, report)| report.result.text().to_owned()),
+            .map(|(_, report)| report.result.text().to_owned())
+            .or_else(|| engine.remembered.get(check).map(|entry| entry.text(wall)))
+            .unwrap_or_else(|| "not run yet".to_owned()),
         since: wall - now.saturating_duration_since(verdict.since),
     })
 }

@@ -1,6 +1,6 @@
 //! What operators change: one at a time, as a whole or not at all.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use super::{
     Daemon,
@@ -96,9 +96,10 @@ impl Daemon {
             leases: self.elections.slots(&file.vrrp),
         };
         let old_vrrp = self.engine.file.vrrp.clone();
-        let (old_file, old_host) = (self.engine.file.clone(), std::mem::replace(&mut self.engine.host, host));
+        let (old_file, old_host) =
+            (Arc::clone(&self.engine.file), std::mem::replace(&mut self.engine.host, host));
         let (instant, wall) = now();
-        let news = match self.engine.replace(file, instant, wall) {
+        let news = match self.engine.replace(Arc::new(file), instant, wall) {
             Ok(news) => news,
             Err(error) => {
                 self.engine.host = old_host;
@@ -187,9 +188,9 @@ impl Daemon {
     }
 
     fn recheck(&mut self) {
-        let (instant, _) = now();
-        let checks = self.engine.checks(instant);
-        self.engine.watch(&checks, instant);
+        let now = now();
+        let checks = self.engine.checks(now);
+        self.engine.watch(&checks, now.0);
         self.health.set_checks(checks);
     }
 
@@ -326,9 +327,11 @@ impl Daemon {
     }
 
     fn unload(&mut self) -> Result<Vec<Change>, Failure> {
-        let pins = self.pins.take();
+        let state_dir = &self.engine.config.global.state_dir;
         let Unloaded { changes, errors } =
-            unload::unload(pins, &self.engine.config.global.state_dir).map_err(|error| failed(&error))?;
+            unload::unload(self.pins.as_ref(), state_dir).map_err(|error| failed(&error))?;
+        // Only now: what could not be removed is tried again by the next command.
+        self.pins = None;
         for error in errors {
             tracing::error!("{:#}", anyhow::Error::new(error));
         }

@@ -114,12 +114,20 @@ impl Pins {
         }
     }
 
+    /// Removes the directories of a start that has pinned nothing.
+    pub fn remove_if_empty(&self) {
+        for directory in [self.root.join("links"), self.root.join("maps"), self.root.clone()] {
+            // One that is in use stays.
+            let _ = fs::remove_dir(directory);
+        }
+    }
+
     /// Removes everything that is pinned, the directory too: links first, so that no program runs on without its maps.
     ///
     /// # Errors
     ///
     /// [`PinError::Directory`].
-    pub fn remove_all(self) -> Result<(), PinError> {
+    pub fn remove_all(&self) -> Result<(), PinError> {
         let failed = |source: io::Error| PinError::Directory { path: self.root.clone(), source };
         for directory in [self.root.join("links"), self.root.join("maps")] {
             for entry in fs::read_dir(&directory).map_err(failed)? {

@@ -36,6 +36,12 @@ impl Programs {
         clock::read(xdp(&self.lock(), CLOCK).ok()?).ok()
     }
 
+    /// The kernel's number of the packet program; none when it does not say.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        Some(xdp(&self.lock(), PROGRAM).ok()?.info().ok()?.id())
+    }
+
     /// Attaches the packet program: see [`attach::attach`].
     ///
     /// # Errors

@@ -55,6 +55,17 @@ pub struct Timeouts {
     pub udp: u32,
 }
 
+/// What a sweep goes by besides.
+#[derive(Clone, Copy, Debug)]
+pub struct Period {
+    /// When the sweep before began, by the data plane's clock.
+    pub since: u32,
+    /// The data plane's clock.
+    pub now: u32,
+    /// Ticks after which a SYN without its SYN-ACK is unanswered.
+    pub unanswered: u32,
+}
+
 /// Live connections of one real server, as counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Live {
@@ -62,6 +73,11 @@ pub struct Live {
     pub active: u64,
     /// TCP in every other state.
     pub inactive: u64,
+    /// SYNs that have become unanswered since the sweep before. Clients have no part in it: the SYN-ACK is the real
+    /// server's, and it passes here whoever the client says to be.
+    pub unanswered: u64,
+    /// SYNs that were answered with a reset since the sweep before.
+    pub refused: u64,
 }
 
 /// What a sweep has seen.
@@ -116,15 +132,15 @@ const fn half<A>(connection: &Connection<A>) -> Half {
     Half { flags: connection.flags, last_seen: connection.last_seen, real_server: connection.real_server }
 }
 
-/// Sweeps all tables once. `rule` answers for a real server index; `now` is the data plane's clock.
+/// Sweeps all tables once. `rule` answers for a real server index.
 ///
 /// # Errors
 ///
 /// [`SweepError`].
-pub fn sweep(maps: &mut Maps, now: u32, rule: &impl Fn(u32) -> Rule) -> Result<Seen, SweepError> {
+pub fn sweep(maps: &mut Maps, period: Period, rule: &impl Fn(u32) -> Rule) -> Result<Seen, SweepError> {
     let mut seen = Seen::default();
-    family(&mut maps.v4, now, rule, &mut seen)?;
-    family(&mut maps.v6, now, rule, &mut seen)?;
+    family(&mut maps.v4, period, rule, &mut seen)?;
+    family(&mut maps.v6, period, rule, &mut seen)?;
     Ok(seen)
 }
 
@@ -151,7 +167,7 @@ pub fn write_loads(
 
 fn family<A>(
     maps: &mut FamilyMaps<A>,
-    now: u32,
+    period: Period,
     rule: &impl Fn(u32) -> Rule,
     seen: &mut Seen,
 ) -> Result<(), SweepError>
@@ -165,7 +181,7 @@ where
     lb_common::service::VipKey<A>: Pod,
     lb_common::service::ServiceKey<A>: Pod,
 {
-    let mut sweep = Sweep { now, rule, seen, expired: Vec::new(), connected: StdHashMap::new() };
+    let mut sweep = Sweep { period, rule, seen, expired: Vec::new(), connected: StdHashMap::new() };
     sweep.pair(Which::Tcp, &maps.tcp, |connection: &Connection<A>| connection)?;
     sweep.remove(&mut maps.tcp)?;
     sweep.pair(Which::Udp, &maps.udp, |connection: &Connection<A>| connection)?;
@@ -173,7 +189,13 @@ where
     sweep.pair(Which::HalfOpen, &maps.half_open, |half: &HalfOpen<A>| &half.connection)?;
     sweep.remove(&mut maps.half_open)?;
     let Sweep { seen, connected, .. } = sweep;
-    templates::sweep(&mut maps.templates, now, connected, &|index| rule(index).persistence, &mut seen.bound)
+    templates::sweep(
+        &mut maps.templates,
+        period.now,
+        connected,
+        &|index| rule(index).persistence,
+        &mut seen.bound,
+    )
 }
 
 /// Which table is swept.
@@ -213,7 +235,7 @@ impl Which {
 }
 
 struct Sweep<'a, A, F> {
-    now: u32,
+    period: Period,
     rule: &'a F,
     seen: &'a mut Seen,
     expired: Vec<ConnectionKey<A>>,
@@ -264,6 +286,9 @@ where
                     self.connected.insert(key, request.real_server);
                 }
             }
+            if let (Which::HalfOpen, Some(reply)) = (which, reply) {
+                self.judge(reply);
+            }
         }
         // Replies without a request: what eviction has left, or a connection that is just being added.
         for (key, half) in waiting {
@@ -275,9 +300,26 @@ where
         Ok(())
     }
 
+    /// Whether a real server has refused a connection, or let one wait for too long, since the sweep before. The reply's
+    /// entry is touched by the real server alone: its time is that of the SYN until an answer comes.
+    fn judge(&mut self, reply: Half) {
+        if reply.flags & (flags::SYN_ACK | flags::ADOPTED) != 0 {
+            return;
+        }
+        let Period { since, unanswered, .. } = self.period;
+        let age = self.age(reply.last_seen);
+        let before = age.saturating_sub(self.age(since));
+        let live = self.seen.live.entry(reply.real_server).or_default();
+        if reply.flags & flags::RST != 0 {
+            live.refused += u64::from(age < self.period.now.wrapping_sub(since));
+        } else {
+            live.unanswered += u64::from(before < unanswered && age >= unanswered);
+        }
+    }
+
     /// A clock that was read before the entry was written would make its age negative: it is fresh.
     fn age(&self, last_seen: u32) -> u32 {
-        self.now.wrapping_sub(last_seen).cast_signed().max(0).cast_unsigned()
+        self.period.now.wrapping_sub(last_seen).cast_signed().max(0).cast_unsigned()
     }
 
     fn remove<V: Pod>(&mut self, map: &mut HashMap<MapData, ConnectionKey<A>, V>) -> Result<(), SweepError> {

@@ -12,6 +12,9 @@ use super::{
 };
 use crate::config::model::Check;
 
+/// Between the first runs of checks that are new together: few come at once, ten thousand take five seconds.
+const STAGGER: Duration = Duration::from_micros(500);
+
 /// One run of a check has ended.
 #[derive(Clone, Debug)]
 pub struct Event {
@@ -50,13 +53,17 @@ impl Board {
     /// equal checks the first counts. Returns those that have gone.
     pub(super) fn set_checks(&mut self, wanted: &[(Check, Start)], now: Instant) -> HashSet<Id> {
         let mut gone = std::mem::take(&mut self.ids);
+        let mut fresh = 0;
         for (check, start) in wanted {
             if self.ids.contains_key(check) {
                 continue;
             }
             let (check, id) = match gone.remove_entry(check) {
                 Some(kept) => kept,
-                None => self.add(check, *start, now),
+                None => {
+                    fresh += 1;
+                    self.add(check, *start, (STAGGER * (fresh - 1)).min(check.interval), now)
+                }
             };
             self.ids.insert(check, id);
         }
@@ -70,11 +77,11 @@ impl Board {
         gone.into_values().collect()
     }
 
-    fn add(&mut self, check: &Check, start: Start, now: Instant) -> (Arc<Check>, Id) {
+    fn add(&mut self, check: &Check, start: Start, delay: Duration, now: Instant) -> (Arc<Check>, Id) {
         let id = Id(self.next_id);
         self.next_id += 1;
         let check = Arc::new(check.clone());
-        let monitor = Monitor::new(&check, start, now);
+        let monitor = Monitor::new(&check, start, now).delayed(delay);
         self.due.extend(monitor.deadline().map(|at| (at, id)));
         self.monitors.insert(id, (Arc::clone(&check), monitor));
         (check, id)
@@ -140,6 +147,19 @@ mod tests {
         board.set_checks(&[(check(1), FRESH), (check(1), FRESH)], now);
         assert!(board.start(now).is_some());
         assert!(board.start(now).is_none());
+    }
+
+    #[test]
+    fn few_checks_start_at_once_and_many_one_after_the_other_within_their_interval() {
+        let now = epoch();
+        let mut board = Board::default();
+        let checks: Vec<_> = (1..=20_000).map(|port| (check(port), FRESH)).collect();
+        board.set_checks(&checks, now);
+        let mut started_by = |at: Duration| std::iter::from_fn(|| board.start(now + at)).count();
+        assert_eq!(started_by(Duration::ZERO), 1);
+        assert_eq!(started_by(Duration::from_millis(5)), 10);
+        assert_eq!(started_by(Duration::from_secs(1)), 1_990);
+        assert_eq!(started_by(Duration::from_secs(5)), 17_999);
     }
 
     #[test]

@@ -127,6 +127,15 @@ impl Monitor {
         }
     }
 
+    /// The same with its first check due so much later.
+    #[must_use]
+    pub fn delayed(self, by: Duration) -> Self {
+        match self.turn {
+            Turn::Waiting { until } => Self { turn: Turn::Waiting { until: until + by }, ..self },
+            Turn::Running { .. } => self,
+        }
+    }
+
     /// The verdict so far.
     #[must_use]
     pub fn status(&self) -> &Status {

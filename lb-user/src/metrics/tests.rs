@@ -22,6 +22,7 @@ fn real_server(name: &str, state: RealServerState) -> RealServer {
             new_connections: 6,
         },
         check: None,
+        passive: None,
     }
 }
 
@@ -78,6 +79,7 @@ fn scrape() -> Scrape {
                     capacity: 1_048_576,
                 },
                 outcomes: BTreeMap::new(),
+                reconciled: BTreeMap::from([("sysctls".to_owned(), 3)]),
             },
             virtual_servers: vec![
                 VirtualServer {
@@ -127,6 +129,7 @@ fn every_promised_metric_is_there_and_no_other() {
         "xlb_real_server_packets_total",
         "xlb_real_server_state",
         "xlb_real_server_weight",
+        "xlb_reconciled_total",
         "xlb_virtual_server_info",
         "xlb_virtual_server_up",
         "xlb_vrrp_state",

@@ -74,6 +74,7 @@ pub(super) fn virtual_server(name: &str, listen: &[&str]) -> VirtualServer {
         drain_timeout: Duration::from_secs(300),
         slow_start: Duration::ZERO,
         timeouts: Timeouts::default(),
+        passive: None,
         real_servers: Vec::new(),
     }
 }

@@ -93,6 +93,12 @@ impl RealHealth {
         }
         all
     }
+
+    /// Came up at `at` if not later.
+    #[must_use]
+    pub fn not_before(self, at: Option<Instant>) -> Self {
+        Self { up_since: self.up_since.max(at), ..self }
+    }
 }
 
 /// All that decides about one real server.
@@ -102,6 +108,8 @@ pub struct Member {
     pub health: RealHealth,
     /// What operators say.
     pub operator: Override,
+    /// Passive health has taken it out.
+    pub suspect: bool,
 }
 
 /// A real server as the rules of its pool see it.
@@ -113,11 +121,13 @@ pub(super) struct State {
     pub(super) up_since: Option<Instant>,
     /// Only when an operator drains it.
     pub(super) drain_ends: Option<Instant>,
+    /// Down by passive health alone.
+    pub(super) suspect: bool,
 }
 
 impl State {
     pub(super) fn of(real: &RealServer, member: &Member) -> Self {
-        let Member { health, operator } = member;
+        let Member { health, operator, suspect } = member;
         let full_weight = operator.weight.or(health.weight).unwrap_or(real.weight);
         let (state, drain_ends) = match (operator.admin, health.health) {
             (Some(Admin::Disabled), Health::Up | Health::Down) => (RealServerState::Disabled, None),
@@ -125,9 +135,11 @@ impl State {
             (Some(Admin::Drain { until }), Health::Up) => (RealServerState::Drain, Some(until)),
             (None, Health::Down) => (RealServerState::Down, None),
             (None, Health::Up) if full_weight == 0 => (RealServerState::Drain, None),
+            (None, Health::Up) if *suspect => (RealServerState::Down, None),
             (None, Health::Up) => (RealServerState::Up, None),
         };
-        Self { state, full_weight, up_since: health.up_since, drain_ends }
+        let suspect = *suspect && health.health == Health::Up;
+        Self { state, full_weight, up_since: health.up_since, drain_ends, suspect }
     }
 
     pub(super) fn is_up(&self) -> bool {

@@ -45,6 +45,7 @@ fn server(weights: &[u16]) -> VirtualServer {
         drain_timeout: minute,
         slow_start: Duration::ZERO,
         timeouts: Timeouts::default(),
+        passive: None,
         real_servers: (1..).zip(weights).map(|(number, weight)| real(number, *weight)).collect(),
     }
 }
@@ -57,7 +58,7 @@ fn evaluate_all(
 ) -> Pool {
     let member = |real: &RealServer| {
         let index = server.real_servers.iter().position(|each| each == real).expect("one of its own");
-        Member { health: members[index].0, operator: members[index].1 }
+        Member { health: members[index].0, operator: members[index].1, suspect: false }
     };
     evaluate(server, member, was_up, now)
 }
@@ -87,7 +88,7 @@ fn operators_come_before_checks_and_checks_before_the_configuration() {
     for (case, health, operator, state, full_weight, weight) in cases {
         let pool = evaluate_all(&server(&[10]), &[(health, operator)], true, now);
         let seen = pool.real_servers[0];
-        assert_eq!(seen, PoolMember { state, full_weight, weight, drained: false }, "{case}");
+        assert_eq!(seen, PoolMember { state, full_weight, weight, drained: false, suspect: false }, "{case}");
         assert_eq!(pool.quorum.have, u32::from(weight), "{case}");
     }
 }
@@ -190,4 +191,16 @@ fn all_checks_of_a_real_server_must_pass() {
     let unchecked = RealServer { checks: Vec::new(), ..real };
     let always = RealHealth::of(&unchecked, InitialState::Down, &HashMap::new(), &Guard::default());
     assert_eq!(always, UP);
+}
+
+#[test]
+fn one_that_passive_health_suspects_gets_nothing_new_and_keeps_what_it_has() {
+    let server = server(&[1, 1]);
+    let member = |real: &RealServer| Member { health: UP, operator: NOTHING, suspect: real.name == "1" };
+    let pool = evaluate(&server, member, true, epoch());
+    let seen = pool.real_servers.iter().map(|member| (member.state, member.weight, member.suspect));
+    let wanted = [(RealServerState::Down, 0, true), (RealServerState::Up, 1, false)];
+    assert_eq!(seen.collect::<Vec<_>>(), wanted);
+    let checked = |real: &RealServer| Member { health: DOWN, operator: NOTHING, suspect: real.name == "1" };
+    assert!(!evaluate(&server, checked, true, epoch()).real_servers[0].suspect, "its check says so too");
 }

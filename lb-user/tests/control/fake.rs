@@ -169,6 +169,7 @@ pub(crate) fn status() -> Status {
             last: "200 in 1.2 ms".to_owned(),
             since: SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600),
         }),
+        passive: None,
     };
     Status {
         name: "lb1".to_owned(),
@@ -186,6 +187,7 @@ pub(crate) fn status() -> Status {
                 capacity: 1_048_576,
             },
             outcomes: BTreeMap::from([("forwarded".to_owned(), 1780), ("malformed".to_owned(), 2)]),
+            reconciled: BTreeMap::new(),
         },
         virtual_servers: vec![VirtualServer {
             name: "web".to_owned(),

@@ -133,7 +133,9 @@ fn real_server_row(server: &RealServer) -> Vec<Cell> {
         Cell::new(server.state).fg(colour),
         Cell::new(weight),
     ];
+    let passive = server.passive.as_ref().map(|passive| format!("passive: {passive}"));
     let check = server.check.as_ref().map(|check| format!("{}: {}", check.kind, check.last));
+    let check = passive.or(check);
     row.extend(traffic(&server.traffic, check.unwrap_or_default()));
     row
 }

@@ -4,12 +4,12 @@ use std::{net::SocketAddr, time::Duration};
 
 use toml::Spanned;
 
-use super::{check::CheckOptions, fwmark::PROTOCOLS};
+use super::{check::CheckOptions, fwmark::PROTOCOLS, passive};
 use crate::config::{
     address::{Granularity, granularity, unicast},
     diagnostic::Diagnostic,
     file::Section,
-    model::{InitialState, OnDown, Persistence, Protocol, Scheduler, Timeouts, WithoutState},
+    model::{InitialState, OnDown, Passive, Persistence, Protocol, Scheduler, Timeouts, WithoutState},
     value::{choice, duration, duration_or_off, duration_or_zero, number},
 };
 
@@ -55,6 +55,7 @@ pub(super) struct Options {
     pub(super) drain_timeout: Duration,
     pub(super) slow_start: Duration,
     pub(super) timeouts: Timeouts,
+    pub(super) passive: Option<Passive>,
     pub(super) check: CheckOptions,
 }
 
@@ -77,6 +78,7 @@ impl Options {
             drain_timeout: Duration::from_secs(5 * MINUTE),
             slow_start: Duration::ZERO,
             timeouts: Timeouts::default(),
+            passive: None,
             check: CheckOptions::built_in(),
         }
     }
@@ -113,6 +115,7 @@ impl Options {
             timeouts: section
                 .section("timeouts", |timeouts| read_timeouts(timeouts, base.timeouts))
                 .unwrap_or(base.timeouts),
+            passive: passive::read(section, base.passive),
             check: base.check.clone(),
         }
     }

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 
 use toml::Spanned;
 
-use super::{check::CheckOptions, options::Options};
+use super::{check::CheckOptions, options::Options, passive};
 use crate::config::{
     address::{group, unicast},
     diagnostic::{Diagnostic, Span},
     file::Section,
-    model::{Listen, RealServer, VirtualServer},
+    model::{Listen, Protocol, RealServer, VirtualServer},
     value::{name, number, short, string},
 };
 
@@ -55,6 +55,7 @@ impl Draft {
             drain_timeout: self.options.drain_timeout,
             slow_start: self.options.slow_start,
             timeouts: self.options.timeouts,
+            passive: self.options.passive.filter(|_| self.options.protocol == Protocol::Tcp),
             sorry_server: self.options.sorry_server.map(Spanned::into_inner),
             real_servers: self.real_servers.into_iter().map(|real| real.model).collect(),
         })
@@ -71,6 +72,7 @@ pub(super) fn read(section: &mut Section<'_>, defaults: &Options, router_id: &st
         let unused = Diagnostic::warning("unused-key", at, "a granularity without persistence means nothing");
         section.push(unused.help("write `persistence_timeout = \"5m\"`, or take it out"));
     }
+    passive::ensure_tcp(section, options.protocol, options.passive);
     let checks = CheckOptions::read_all(section, &defaults.check, router_id).unwrap_or_else(|| {
         defaults.check.is_complete().then(|| defaults.check.clone()).into_iter().collect()
     });
