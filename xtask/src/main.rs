@@ -1,5 +1,6 @@
 //! `cargo xtask`: builds, shows, tests and measures xlb. One file per verb.
 
+mod bench;
 mod build;
 mod build_ebpf;
 mod demo;
@@ -52,6 +53,8 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         program: Option<PathBuf>,
     },
+    /// Measure xlb beside what a user would take instead
+    Bench(bench::Args),
     /// What CI runs: lint, then test
     Ci,
 }
@@ -74,6 +77,7 @@ fn perform(verb: &Verb) -> Result<()> {
         Verb::Lint => lint::run(),
         Verb::Test { part, arguments } => test::run(part.as_deref(), arguments),
         Verb::Demo { keep, program } => demo::run(program.clone(), *keep),
+        Verb::Bench(args) => bench::run(args),
         Verb::Ci => {
             lint::run()?;
             test::run(None, &[])
