@@ -13,5 +13,6 @@ pub mod layout;
 pub mod limits;
 pub mod outcome;
 pub mod pod;
+pub mod script;
 pub mod service;
 pub mod tcp;

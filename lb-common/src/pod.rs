@@ -6,6 +6,7 @@ use crate::{
     addr::{V4, V6},
     connection::{Connection, ConnectionKey, HalfOpen},
     counter::Counter,
+    script::Script,
     service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer},
 };
 
@@ -30,6 +31,7 @@ pod!(
     Interface,
     Load,
     RealServer,
+    Script,
     ServiceKey<V4>,
     ServiceKey<V6>,
     Settings,

@@ -6,6 +6,10 @@
 mod chart;
 mod document;
 mod environment;
+mod frame;
+mod host;
+mod packet;
+mod programs;
 mod spread;
 mod table;
 
@@ -22,6 +26,8 @@ use crate::{build, setup};
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Group {
+    /// One packet in the program
+    Packet,
     /// Everything
     All,
 }
@@ -74,7 +80,7 @@ struct Run<'a> {
 type Measure = fn(&Subject) -> Result<Vec<Table>>;
 
 /// The groups in the order they run.
-const GROUPS: [(Group, Measure); 0] = [];
+const GROUPS: [(Group, Measure); 1] = [(Group::Packet, packet::run)];
 
 /// Measures, and shows and keeps what came out.
 pub(crate) fn run(args: &Args) -> Result<()> {

@@ -1,0 +1,154 @@
+//! Where packets are measured: the product as it runs, without its daemon, which would only disturb.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use aya::maps::{Map, MapData, PerCpuArray};
+use lb_common::counter::Counter;
+use lb_common::layout::map;
+use lb_common::limits::{ATTACHED_INTERFACES, OUTCOME_ROW};
+use lb_common::outcome::Outcome;
+use lb_common::script::slot;
+use lb_tests::{Daemon, Shape, Site};
+
+use super::Batch;
+use super::case::{Case, Kind};
+use crate::bench::host::Interface;
+use crate::bench::programs::{self, Programs};
+
+/// Real servers of a virtual server with many.
+pub(super) const MANY: u16 = 10;
+
+/// A site whose balancer forwards, and the programs to measure with.
+pub(super) struct Bed {
+    site: Site,
+    bench: Bench,
+}
+
+/// What measurements work with, inside the balancer.
+pub(super) struct Bench {
+    programs: Programs,
+    counters: PerCpuArray<MapData, Counter>,
+    /// Where clients are.
+    pub(super) outside: Interface,
+    /// Where real servers are.
+    pub(super) inside: Interface,
+}
+
+impl Bed {
+    /// Makes one with room for so many connections.
+    pub(super) fn make(program: &Path, object: &Path, kind: Kind, connections: u32) -> Result<Self> {
+        let site = Site::create(Shape { servers: 1, ..Shape::default() })?;
+        let host = &site.balancer;
+        for number in 0..MANY {
+            let mac = format!("02:00:00:00:02:{number:02x}");
+            for address in [format!("10.0.0.{}", 21 + number), format!("2001:db8:2::{:x}", 0x21 + number)] {
+                host.ip(&format!("neighbour replace {address} lladdr {mac} dev inside nud permanent"))?;
+            }
+        }
+        let client = Interface::of(&site.client, "eth0")?.mac();
+        for (network, router) in [("198.18.0.0/15", "198.51.100.2"), ("2001:db8:9::/64", "2001:db8:1::2")] {
+            host.ip(&format!("neighbour replace {router} lladdr {client} dev outside nud permanent"))?;
+            host.ip(&format!("route add {network} via {router}"))?;
+        }
+        // UDP has a quarter of the room.
+        let room = (connections + connections / 16) * if kind == Kind::Udp { 4 } else { 1 };
+        let global = format!("max_connections = {room}\n");
+        let mut daemon = Daemon::start_with(&site, program, &global, &configuration())?;
+        daemon.wait_all_up(std::time::Duration::from_secs(15))?;
+        daemon.process.kill()?;
+
+        let (outside, inside) = (Interface::of(host, "outside")?, Interface::of(host, "inside")?);
+        let pins = site.bpffs.path().join("xlb");
+        let mut programs = Programs::load(object)?;
+        let product = programs::behind(&pins.join("links").join(outside.index.to_string()))?;
+        programs.put(slot::PRODUCT, &product)?;
+        let counters = Map::from_map_data(MapData::from_pin(pins.join("maps").join(map::OUTCOMES))?)?;
+        let bench = Bench { programs, counters: counters.try_into()?, outside, inside };
+        Ok(Self { site, bench })
+    }
+
+    /// Works in the balancer's namespace.
+    pub(super) fn inside<T: Send>(&mut self, job: impl FnOnce(&mut Bench) -> Result<T> + Send) -> Result<T> {
+        let bench = &mut self.bench;
+        self.site.balancer.inside(move || job(bench))?
+    }
+}
+
+impl Bench {
+    /// Runs a case over all its clients and looks how they ended.
+    pub(super) fn check(&mut self, case: &mut Case) -> Result<()> {
+        let Some(expected) = case.outcome else { return Ok(()) };
+        let frames = case.clients.min(case.batch.max(case.pool));
+        let before = self.ended(expected)?;
+        self.batch(case, case.program, frames)?;
+        let ended = self.ended(expected)? - before;
+        ensure!(ended == u64::from(frames), "{ended} of {frames} packets ended as {}", expected.name());
+        Ok(())
+    }
+
+    /// One batch of a case, and one of the empty program.
+    pub(super) fn measure(&mut self, case: &mut Case) -> Result<Batch> {
+        if case.warm > 0 {
+            self.batch(case, slot::EMPTY, case.warm)?;
+        }
+        let empty = self.batch(case, slot::EMPTY, case.batch)?;
+        if case.warm > 0 {
+            self.batch(case, case.program, case.warm)?;
+        }
+        let full = self.batch(case, case.program, case.batch)?;
+        Ok(Batch::of(case.batch, empty, full))
+    }
+
+    /// The next frames of a case, through a program.
+    fn batch(&mut self, case: &mut Case, program: u32, frames: u32) -> Result<std::time::Duration> {
+        case.script.program = program;
+        self.programs.follow(&case.script)?;
+        let (_, time) = self.programs.run(frames, case.ingress)?;
+        if program != slot::EMPTY {
+            let next = u64::from(case.script.next) + u64::from(frames);
+            case.script.next = u32::try_from(next % u64::from(case.clients))?;
+        }
+        Ok(time)
+    }
+
+    /// Packets that have ended so.
+    fn ended(&self, outcome: Outcome) -> Result<u64> {
+        let mut packets = 0;
+        for interface in 0..ATTACHED_INTERFACES {
+            let row = interface * OUTCOME_ROW + outcome as u32;
+            let counters = self.counters.get(&row, 0).context("outcome counters")?;
+            packets += counters.iter().map(|counter| counter.packets).sum::<u64>();
+        }
+        Ok(packets)
+    }
+}
+
+/// Virtual servers: one with one real server for each protocol and family, so that it is known who replies; one with many,
+/// chosen by load, and one chosen by Maglev, for new connections; one that takes nothing it does not know.
+fn configuration() -> String {
+    let mut text = String::new();
+    for (family, vip, network) in [("v4", "192.0.2.10", "10.0.0."), ("v6", "[2001:db8::10]", "[2001:db8:2::")]
+    {
+        let close = if family == "v6" { "]" } else { "" };
+        for (name, port, protocol, servers, more) in [
+            ("pool", 80, "tcp", 1, "scheduler = \"mh\""),
+            ("pool-udp", 53, "udp", 1, "scheduler = \"mh\""),
+            ("wlc", 81, "tcp", MANY, ""),
+            ("wlc-udp", 54, "udp", MANY, ""),
+            ("mh", 82, "tcp", MANY, "scheduler = \"mh\""),
+            ("strict", 83, "tcp", 1, "without_state = \"drop\""),
+        ] {
+            let to = if protocol == "udp" { 53 } else { 8080 };
+            let servers: Vec<String> = (21..21 + servers)
+                .map(|last| format!("{{ address = \"{network}{last}{close}:{}\" }}", to + port))
+                .collect();
+            text += &format!(
+                "[[virtual_server]]\nname = \"{name}-{family}\"\naddress = \"{vip}:{port}\"\nprotocol = \"{protocol}\"\n{more}\n\
+                 real_server = [{}]\n\n",
+                servers.join(", ")
+            );
+        }
+    }
+    text
+}
