@@ -42,7 +42,8 @@ impl Bed {
         let host = &site.balancer;
         for number in 0..MANY {
             let mac = format!("02:00:00:00:02:{number:02x}");
-            for address in [format!("10.0.0.{}", 21 + number), format!("2001:db8:2::{:x}", 0x21 + number)] {
+            for network in ["10.0.0.", "2001:db8:2::"] {
+                let address = format!("{network}{}", 21 + number);
                 host.ip(&format!("neighbour replace {address} lladdr {mac} dev inside nud permanent"))?;
             }
         }
