@@ -6,6 +6,7 @@
 mod chart;
 mod document;
 mod environment;
+mod forward;
 mod frame;
 mod host;
 mod packet;
@@ -28,6 +29,8 @@ use crate::{build, setup};
 pub(crate) enum Group {
     /// One packet in the program
     Packet,
+    /// One packet from wire to wire, beside nftables and routing
+    Forward,
     /// Everything
     All,
 }
@@ -80,7 +83,7 @@ struct Run<'a> {
 type Measure = fn(&Subject) -> Result<Vec<Table>>;
 
 /// The groups in the order they run.
-const GROUPS: [(Group, Measure); 1] = [(Group::Packet, packet::run)];
+const GROUPS: [(Group, Measure); 2] = [(Group::Packet, packet::run), (Group::Forward, forward::run)];
 
 /// Measures, and shows and keeps what came out.
 pub(crate) fn run(args: &Args) -> Result<()> {

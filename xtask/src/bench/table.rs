@@ -82,7 +82,7 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.title)?;
-        writeln!(f, "{}", self.laid_out(presets::UTF8_NO_BORDERS))?;
+        writeln!(f, "{}", self.laid_out(presets::UTF8_FULL_CONDENSED))?;
         self.notes.iter().try_for_each(|note| writeln!(f, "{note}"))
     }
 }

@@ -13,11 +13,8 @@ use lb_tests::{Daemon, Shape, Site};
 
 use super::Batch;
 use super::case::{Case, Kind};
-use crate::bench::host::Interface;
+use crate::bench::host::{self, Interface, SILENT};
 use crate::bench::programs::{self, Programs};
-
-/// Real servers of a virtual server with many.
-pub(super) const MANY: u16 = 10;
 
 /// A site whose balancer forwards, and the programs to measure with.
 pub(super) struct Bed {
@@ -39,19 +36,7 @@ impl Bed {
     /// Makes one with room for so many connections.
     pub(super) fn make(program: &Path, object: &Path, kind: Kind, connections: u32) -> Result<Self> {
         let site = Site::create(Shape { servers: 1, ..Shape::default() })?;
-        let host = &site.balancer;
-        for number in 0..MANY {
-            let mac = format!("02:00:00:00:02:{number:02x}");
-            for network in ["10.0.0.", "2001:db8:2::"] {
-                let address = format!("{network}{}", 21 + number);
-                host.ip(&format!("neighbour replace {address} lladdr {mac} dev inside nud permanent"))?;
-            }
-        }
-        let client = Interface::of(&site.client, "eth0")?.mac();
-        for (network, router) in [("198.18.0.0/15", "198.51.100.2"), ("2001:db8:9::/64", "2001:db8:1::2")] {
-            host.ip(&format!("neighbour replace {router} lladdr {client} dev outside nud permanent"))?;
-            host.ip(&format!("route add {network} via {router}"))?;
-        }
+        host::know_everybody(&site)?;
         // UDP has a quarter of the room.
         let room = (connections + connections / 16) * if kind == Kind::Udp { 4 } else { 1 };
         let global = format!("max_connections = {room}\n");
@@ -59,7 +44,8 @@ impl Bed {
         daemon.wait_all_up(std::time::Duration::from_secs(15))?;
         daemon.process.kill()?;
 
-        let (outside, inside) = (Interface::of(host, "outside")?, Interface::of(host, "inside")?);
+        let (outside, inside) =
+            (Interface::of(&site.balancer, "outside")?, Interface::of(&site.balancer, "inside")?);
         let pins = site.bpffs.path().join("xlb");
         let mut programs = Programs::load(object)?;
         let product = programs::behind(&pins.join("links").join(outside.index.to_string()))?;
@@ -135,9 +121,9 @@ fn configuration() -> String {
         for (name, port, protocol, servers, more) in [
             ("pool", 80, "tcp", 1, "scheduler = \"mh\""),
             ("pool-udp", 53, "udp", 1, "scheduler = \"mh\""),
-            ("wlc", 81, "tcp", MANY, ""),
-            ("wlc-udp", 54, "udp", MANY, ""),
-            ("mh", 82, "tcp", MANY, "scheduler = \"mh\""),
+            ("wlc", 81, "tcp", SILENT, ""),
+            ("wlc-udp", 54, "udp", SILENT, ""),
+            ("mh", 82, "tcp", SILENT, "scheduler = \"mh\""),
             ("strict", 83, "tcp", 1, "without_state = \"drop\""),
         ] {
             let to = if protocol == "udp" { 53 } else { 8080 };
