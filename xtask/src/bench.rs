@@ -9,6 +9,7 @@ mod environment;
 mod forward;
 mod frame;
 mod host;
+mod http;
 mod packet;
 mod programs;
 mod spread;
@@ -22,7 +23,7 @@ use serde::Serialize;
 
 use self::environment::Environment;
 use self::table::Table;
-use crate::{build, setup};
+use crate::{build, remove, setup};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -31,6 +32,8 @@ pub(crate) enum Group {
     Packet,
     /// One packet from wire to wire, beside nftables and routing
     Forward,
+    /// HTTP connections and requests, and bulk TCP, beside proxies and nftables
+    Http,
     /// Everything
     All,
 }
@@ -83,7 +86,8 @@ struct Run<'a> {
 type Measure = fn(&Subject) -> Result<Vec<Table>>;
 
 /// The groups in the order they run.
-const GROUPS: [(Group, Measure); 2] = [(Group::Packet, packet::run), (Group::Forward, forward::run)];
+const GROUPS: [(Group, Measure); 3] =
+    [(Group::Packet, packet::run), (Group::Forward, forward::run), (Group::Http, http::run)];
 
 /// Measures, and shows and keeps what came out.
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -96,6 +100,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         program: program(args.program.as_deref())?,
         effort: if args.quick { Effort::Quick } else { Effort::Full },
     };
+    remove::when_interrupted(&remove::script(std::process::id()))?;
     let environment = Environment::look()?;
     println!("{environment}");
     let mut tables = Vec::new();

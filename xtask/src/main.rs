@@ -6,6 +6,7 @@ mod build_ebpf;
 mod demo;
 mod lint;
 mod object;
+mod remove;
 mod setup;
 mod step;
 mod test;
