@@ -53,8 +53,10 @@ pub mod slot {
     pub const BARE: u32 = 1;
     /// The product.
     pub const PRODUCT: u32 = 2;
+    /// Another build of the product, over the same maps.
+    pub const OTHER: u32 = 3;
     /// How many there are.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 4;
 }
 
 /// Names in the object.

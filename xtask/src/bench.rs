@@ -56,6 +56,9 @@ pub(crate) struct Args {
     /// The xlb to measure [default: build it]
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
+    /// For `packet`: another kernel object with the same maps, measured in turns with the program's own
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
 }
 
 /// How thoroughly a group measures.
@@ -72,6 +75,8 @@ pub(crate) enum Effort {
 pub(crate) struct Subject {
     /// The release program.
     pub(crate) program: PathBuf,
+    /// Another kernel object.
+    pub(crate) against: Option<PathBuf>,
     /// How thorough to be.
     pub(crate) effort: Effort,
 }
@@ -98,6 +103,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     setup::run()?;
     let subject = Subject {
         program: program(args.program.as_deref())?,
+        against: args.against.clone(),
         effort: if args.quick { Effort::Quick } else { Effort::Full },
     };
     remove::when_interrupted(&remove::script(std::process::id()))?;

@@ -37,11 +37,14 @@ pub(crate) fn run(subject: &Subject) -> Result<Vec<Table>> {
     for load in 1..=plan.loads {
         for kind in [Kind::Tcp, Kind::Udp] {
             eprintln!("packet: load {load} of {}, {kind:?}", plan.loads);
-            let mut bed = Bed::make(&subject.program, &object, kind, plan.largest)?;
+            let mut bed = Bed::make(subject, &object, kind, plan.largest)?;
             bed.inside(|bench| {
                 host::stay_on_one_processor()?;
                 let mut cases = case::all(bench, kind, plan.largest)?;
                 samples.openings.extend(case::fill(bench, kind, plan.largest)?);
+                if subject.against.is_some() {
+                    cases = cases.into_iter().flat_map(case::with_other).collect();
+                }
                 for case in &mut cases {
                     bench.check(case).with_context(|| case.name.clone())?;
                 }

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use aya::Ebpf;
 use aya::maps::{Array, PerCpuArray, ProgramArray};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::{ProgramFd, TestRun, TestRunAttrs, TestRunOptions, Xdp, XdpMode, loaded_programs};
+use aya::{Ebpf, EbpfLoader};
 use lb_common::counter::Counter;
 use lb_common::script::{FRAME, Script, name, slot};
 use nix::time::{ClockId, clock_gettime};
@@ -31,6 +31,23 @@ impl Programs {
             programs.put(slot, &program)?;
         }
         Ok(programs)
+    }
+
+    /// Loads another build of the product onto the maps pinned in `maps`, into the table.
+    pub(crate) fn adopt(&mut self, object: &Path, maps: &Path) -> Result<()> {
+        let mut loader = EbpfLoader::new();
+        let pinned = std::fs::read_dir(maps).with_context(|| format!("cannot read {}", maps.display()))?;
+        let names: Vec<_> = pinned.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+        for name in &names {
+            loader.map_pin_path(name, maps.join(name));
+        }
+        let mut ebpf =
+            loader.load_file(object).with_context(|| format!("cannot load {}", object.display()))?;
+        let program: &mut Xdp =
+            ebpf.program_mut("xlb").context("the object has no program xlb")?.try_into()?;
+        program.load().with_context(|| format!("the kernel refused {}", object.display()))?;
+        let program = program.fd()?.try_clone()?;
+        self.put(slot::OTHER, &program)
     }
 
     /// Puts a program into the table.

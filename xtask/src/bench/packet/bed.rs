@@ -13,6 +13,7 @@ use lb_tests::{Daemon, Shape, Site};
 
 use super::Batch;
 use super::case::{Case, Kind};
+use crate::bench::Subject;
 use crate::bench::host::{self, Interface, SILENT};
 use crate::bench::programs::{self, Programs};
 
@@ -34,13 +35,13 @@ pub(super) struct Bench {
 
 impl Bed {
     /// Makes one with room for so many connections.
-    pub(super) fn make(program: &Path, object: &Path, kind: Kind, connections: u32) -> Result<Self> {
+    pub(super) fn make(subject: &Subject, object: &Path, kind: Kind, connections: u32) -> Result<Self> {
         let site = Site::create(Shape { servers: 1, ..Shape::default() })?;
         host::know_everybody(&site)?;
         // UDP has a quarter of the room.
         let room = (connections + connections / 16) * if kind == Kind::Udp { 4 } else { 1 };
         let global = format!("max_connections = {room}\n");
-        let mut daemon = Daemon::start_with(&site, program, &global, &configuration())?;
+        let mut daemon = Daemon::start_with(&site, &subject.program, &global, &configuration())?;
         daemon.wait_all_up(std::time::Duration::from_secs(15))?;
         daemon.process.kill()?;
 
@@ -50,6 +51,9 @@ impl Bed {
         let mut programs = Programs::load(object)?;
         let product = programs::behind(&pins.join("links").join(outside.index.to_string()))?;
         programs.put(slot::PRODUCT, &product)?;
+        if let Some(other) = &subject.against {
+            programs.adopt(other, &pins.join("maps"))?;
+        }
         let counters = Map::from_map_data(MapData::from_pin(pins.join("maps").join(map::OUTCOMES))?)?;
         let bench = Bench { programs, counters: counters.try_into()?, outside, inside };
         Ok(Self { site, bench })

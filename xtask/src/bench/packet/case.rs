@@ -15,7 +15,10 @@ use crate::bench::table::grouped;
 pub(super) const POOLS: [u32; 4] = [1, 1_000, 100_000, 1_000_000];
 
 /// Clients that have not been seen before begin here.
-const STRANGERS: u32 = 1 << 24;
+const STRANGERS: u32 = 1 << 22;
+
+/// More than there are cases.
+const OTHERS: u32 = 100;
 
 /// Packets of a batch, and connections that are opened at a time: fewer than the table of half-open ones has room for.
 const BATCH: u32 = 10_000;
@@ -145,6 +148,20 @@ pub(super) fn all(bench: &Bench, kind: Kind, largest: u32) -> Result<Vec<Case>> 
         });
     }
     Ok(cases)
+}
+
+/// The case, and the same for the other build of the product.
+pub(super) fn with_other(case: Case) -> Vec<Case> {
+    if case.program != slot::PRODUCT {
+        return vec![case];
+    }
+    let mut other = Case { name: format!("{}, other", case.name), program: slot::OTHER, ..case.clone() };
+    other.established = None;
+    if other.pool == 0 {
+        // Its strangers are others.
+        other.script.first += STRANGERS * OTHERS;
+    }
+    vec![case, other]
 }
 
 /// Opens the connections of the pools, as their packets would, and says what each step took.
