@@ -14,6 +14,7 @@ pub mod limits;
 pub mod mark;
 pub mod outcome;
 pub mod pod;
+pub mod script;
 pub mod service;
 pub mod tcp;
 pub mod template;

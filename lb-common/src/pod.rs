@@ -6,7 +6,11 @@ use crate::{
     addr::{V4, V6},
     connection::{Connection, ConnectionKey, HalfOpen},
     counter::Counter,
+<<<<<<< HEAD
     mark::MarkRules,
+=======
+    script::Script,
+>>>>>>> bench
     service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer},
     template::{Template, TemplateKey},
 };
@@ -34,6 +38,7 @@ pod!(
     MarkRules<V4>,
     MarkRules<V6>,
     RealServer,
+    Script,
     ServiceKey<V4>,
     ServiceKey<V6>,
     Settings,

@@ -27,6 +27,8 @@ pub struct Daemon {
     program: PathBuf,
     configuration: PathBuf,
     socket: PathBuf,
+    /// More lines of `[global]`.
+    global: String,
 }
 
 impl Daemon {
@@ -34,12 +36,23 @@ impl Daemon {
     ///
     /// `configuration` is TOML without `[global]` and `[api]`.
     pub fn start(site: &Site, program: &Path, configuration: &str) -> Result<Self> {
+        Self::start_with(site, program, "", configuration)
+    }
+
+    /// The same, with more lines in `[global]`.
+    pub fn start_with(site: &Site, program: &Path, global: &str, configuration: &str) -> Result<Self> {
         let directory = site.directory();
         let socket = directory.join("xlb.sock");
         let path = directory.join("xlb.toml");
-        write(site, &path, &socket, configuration)?;
+        write(site, &path, &socket, global, configuration)?;
         let process = spawn(site, program, &path)?;
-        let mut daemon = Self { process, program: program.to_owned(), configuration: path, socket };
+        let mut daemon = Self {
+            process,
+            program: program.to_owned(),
+            configuration: path,
+            socket,
+            global: global.to_owned(),
+        };
         daemon.wait_ready()?;
         Ok(daemon)
     }
@@ -52,7 +65,7 @@ impl Daemon {
 
     /// Replaces the configuration file; `xlb reload` applies it.
     pub fn configure(&self, site: &Site, configuration: &str) -> Result<()> {
-        write(site, &self.configuration, &self.socket, configuration)
+        write(site, &self.configuration, &self.socket, &self.global, configuration)
     }
 
     /// Runs a command such as `["weight", "web/web1", "50"]` and returns what it printed; failing is an error.
@@ -115,10 +128,10 @@ fn spawn(site: &Site, program: &Path, configuration: &Path) -> Result<Process> {
     Process::start(command, &site.directory().join("xlb.log"))
 }
 
-fn write(site: &Site, path: &Path, socket: &Path, configuration: &str) -> Result<()> {
+fn write(site: &Site, path: &Path, socket: &Path, global: &str, configuration: &str) -> Result<()> {
     let interfaces = site.interfaces().iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
     let global = format!(
-        "[global]\ninterfaces = [{interfaces}]\npin_dir = {:?}\nstate_dir = {:?}\n\n[api]\nsocket = {socket:?}\nlisten = \"\"\n\n",
+        "[global]\ninterfaces = [{interfaces}]\npin_dir = {:?}\nstate_dir = {:?}\n{global}\n[api]\nsocket = {socket:?}\nlisten = \"\"\n\n",
         site.bpffs.path().join("xlb"),
         site.directory().join("state"),
     );

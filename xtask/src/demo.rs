@@ -1,7 +1,6 @@
 //! `cargo xtask demo`: xlb at work on this machine, in network namespaces that are gone afterwards.
 
 mod download;
-mod remove;
 mod say;
 mod story;
 mod view;
@@ -12,7 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use lb_tests::{Shape, Site};
 
-use crate::{build, setup};
+use crate::{build, remove, setup};
 
 /// Shows the demo with `program`, or with one that is built first; `keep` leaves everything standing.
 #[expect(clippy::disallowed_methods, reason = "the last line says how long the demo took")]

@@ -1,10 +1,12 @@
 //! `cargo xtask`: builds, shows, tests and measures xlb. One file per verb.
 
+mod bench;
 mod build;
 mod build_ebpf;
 mod demo;
 mod lint;
 mod object;
+mod remove;
 mod setup;
 mod step;
 mod test;
@@ -52,6 +54,8 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         program: Option<PathBuf>,
     },
+    /// Measure xlb beside what a user would take instead
+    Bench(bench::Args),
     /// What CI runs: lint, then test
     Ci,
 }
@@ -74,6 +78,7 @@ fn perform(verb: &Verb) -> Result<()> {
         Verb::Lint => lint::run(),
         Verb::Test { part, arguments } => test::run(part.as_deref(), arguments),
         Verb::Demo { keep, program } => demo::run(program.clone(), *keep),
+        Verb::Bench(args) => bench::run(args),
         Verb::Ci => {
             lint::run()?;
             test::run(None, &[])

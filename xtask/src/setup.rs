@@ -96,6 +96,22 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
+/// Installs what else a verb needs, each a program or a file with Debian's package of it; on a machine without apt-get, or
+/// without root, names it.
+pub(crate) fn also(needed: &[(&'static str, &'static str)]) -> Result<()> {
+    let here = |name: &str| Path::new(name).exists() || toolchain::find_program(name).is_some();
+    let packages: Vec<_> =
+        needed.iter().filter(|(name, _)| !here(name)).map(|(_, package)| *package).collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let machine = Machine { packages, ..Machine::look() };
+    if machine.root && machine.system != System::Other {
+        return install_packages(&machine.packages);
+    }
+    bail!("to be installed first; Debian's packages are called: {}", machine.packages.join(" "))
+}
+
 /// What has to be done on a machine, in order. The compiler decides the linker: both must use one LLVM.
 fn plan(machine: &Machine) -> Vec<Step> {
     let apt = machine.root && machine.system != System::Other;

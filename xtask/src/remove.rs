@@ -1,4 +1,4 @@
-//! Removing what a demo made, from outside of it: when it is interrupted, or after `--keep`.
+//! Removing what a demo or a measurement made, from outside of it: when it is interrupted, or after `--keep`.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 use nix::sys::signal::{SigSet, Signal};
 
 /// A shell script that ends and removes everything that the process `pid` made, known by its names.
-pub(super) fn script(pid: u32) -> String {
+pub(crate) fn script(pid: u32) -> String {
     let directories = std::env::temp_dir().join(format!("xlb-{pid}-"));
     let directories = directories.display();
     format!(
@@ -21,8 +21,8 @@ rm -r {directories}*
     )
 }
 
-/// Runs the script and exits when the user presses Ctrl-C or someone ends the demo.
-pub(super) fn when_interrupted(script: &str) -> Result<()> {
+/// Runs the script and exits when the user presses Ctrl-C or someone ends us.
+pub(crate) fn when_interrupted(script: &str) -> Result<()> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGINT);
     signals.add(Signal::SIGTERM);
@@ -31,7 +31,7 @@ pub(super) fn when_interrupted(script: &str) -> Result<()> {
     let script = script.to_owned();
     std::thread::spawn(move || {
         if let Ok(signal) = signals.wait() {
-            eprintln!("\n{signal}: removing what the demo made");
+            eprintln!("\n{signal}: removing what was made");
             // There is nobody left to tell of a failure.
             let _ = Command::new("sh").arg("-c").arg(script).status();
             std::process::exit(128 + signal as i32);
