@@ -4,6 +4,7 @@ mod add;
 mod check;
 mod complete;
 mod completions;
+mod connections;
 mod diff;
 mod disable;
 mod drain;
@@ -66,6 +67,7 @@ enum Verb {
     Reload(reload::Args),
     Diff(diff::Args),
     Events(events::Args),
+    Connections(connections::Args),
     Unload(unload::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -111,6 +113,7 @@ fn run(Cli { socket, verb }: Cli) -> anyhow::Result<()> {
         Verb::Reload(args) => wait_for(reload::run(&client, &args)),
         Verb::Diff(args) => wait_for(diff::run(&client, &args)),
         Verb::Events(args) => wait_for(events::run(&client, &args)),
+        Verb::Connections(args) => wait_for(connections::run(&client, args)),
         Verb::Unload(args) => wait_for(unload::run(&client, &args)),
     }
 }

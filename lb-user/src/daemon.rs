@@ -1,6 +1,7 @@
 //! The only place that knows everyone: events in, plan, diff, apply.
 
 mod changes;
+mod connections;
 mod engine;
 mod journal;
 mod overrides;
@@ -14,12 +15,13 @@ mod writes;
 
 use std::{
     path::PathBuf,
+    sync::Arc,
     time::{Instant, SystemTime},
 };
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
+    sync::{Semaphore, mpsc},
     time::sleep_until,
 };
 use tokio_util::sync::CancellationToken;
@@ -82,6 +84,8 @@ struct Daemon {
     generation: u64,
     /// Whether the file was applied when it was last read.
     reloaded: bool,
+    /// Room for those who read the connections.
+    readers: Arc<Semaphore>,
     shutdown: CancellationToken,
 }
 
@@ -165,6 +169,7 @@ impl Daemon {
             }
             Request::Diff => self.difference().map(Reply::Changes),
             Request::Events { follow } => Ok(Reply::Events(self.journal.feed(follow))),
+            Request::Connections(query) => self.connections(query),
             Request::Metrics => self.metrics().map(Reply::Metrics),
             Request::Write { write, if_generation } => {
                 let words = write.to_string();

@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod batch;
 pub mod clock;
+pub mod connections;
 pub mod counters;
 pub mod load;
 pub mod maps;

@@ -1,11 +1,12 @@
 //! Requests to the daemon and its replies.
 
-use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+use std::{fmt, io, net::SocketAddr, str::FromStr, time::Duration};
 
+use hyper::body::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
-use super::{Failure, event::Feed, status::Status};
+use super::{Failure, connections::Query, event::Feed, status::Status};
 
 /// One request on its way to the daemon.
 #[derive(Debug)]
@@ -62,6 +63,8 @@ pub enum Request {
         /// Go on until the client leaves.
         follow: bool,
     },
+    /// Connections, as they are found.
+    Connections(Query),
     /// The Prometheus text.
     Metrics,
     /// A change of the running state.
@@ -209,6 +212,8 @@ pub enum Reply {
     Events(Feed),
     /// To [`Request::Metrics`].
     Metrics(String),
+    /// To [`Request::Connections`]: JSON, one object per line, in pieces of any length.
+    Lines(mpsc::Receiver<io::Result<Bytes>>),
 }
 
 /// Whether the daemon does its work.

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::{
     Code, Failure, RealServerName, Request, Scope, Write,
+    connections::Query,
     desk::Desk,
     extract::{Answer, Asked, Given, Named, Reader, Writer},
     rest::{AddBody, StateBody, WeightBody},
@@ -53,6 +54,7 @@ fn reads() -> Router<Desk> {
         .route("/v1/status", get(status))
         .route("/v1/diff", get(async |reader: Reader| reader.ask(Request::Diff).await))
         .route("/v1/events", get(events))
+        .route("/v1/connections", get(connections))
 }
 
 fn writes() -> Router<Desk> {
@@ -117,6 +119,10 @@ struct EventsQuery {
 
 async fn events(reader: Reader, Asked(EventsQuery { follow }): Asked<EventsQuery>) -> Answer {
     reader.ask(Request::Events { follow }).await
+}
+
+async fn connections(reader: Reader, Asked(query): Asked<Query>) -> Answer {
+    reader.ask(Request::Connections(query)).await
 }
 
 async fn set_weight(

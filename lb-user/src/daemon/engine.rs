@@ -62,9 +62,12 @@ pub(super) struct Engine {
     /// Interfaces, hash key, clock.
     pub(super) host: HostView,
     cache: TableCache,
-    current: Wanted,
-    clock: Clock,
-    rules: Rules,
+    /// What the maps hold.
+    pub(super) current: Wanted,
+    /// How fast the tables' clock runs.
+    pub(super) clock: Clock,
+    /// What the sweep goes by.
+    pub(super) rules: Rules,
 }
 
 /// What has changed for the world to know.

@@ -14,12 +14,16 @@ use lb_common::{
     service::{Interface, interface},
 };
 use sd_notify::NotifyState;
-use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Daemon, Events, KernelLog, RunOptions, engine::Engine, journal::Journal, now, overrides::Overrides,
-    secret, sweeper, view::Attached,
+    Daemon, Events, KernelLog, RunOptions, connections, engine::Engine, journal::Journal, now,
+    overrides::Overrides, secret, sweeper, view::Attached,
 };
 use crate::{
     config::{
@@ -300,6 +304,7 @@ async fn finish(
         journal: Journal::default(),
         generation: 1,
         reloaded: true,
+        readers: Arc::new(Semaphore::new(connections::READERS)),
         shutdown,
     };
     let events = Events {

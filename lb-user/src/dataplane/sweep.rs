@@ -140,16 +140,21 @@ where
     sweep.remove(&mut maps.half_open)
 }
 
-/// Which table is swept.
-#[derive(Clone, Copy)]
-enum Which {
+/// Which table an entry is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Proven TCP.
     Tcp,
+    /// UDP.
     Udp,
+    /// TCP without a proven handshake.
     HalfOpen,
 }
 
 impl Which {
-    const fn timeout(self, state: TcpState, timeouts: Timeouts) -> u32 {
+    /// Idle time after which a connection in this state is forgotten, in ticks.
+    #[must_use]
+    pub const fn timeout(self, state: TcpState, timeouts: Timeouts) -> u32 {
         match (self, state) {
             (Self::Tcp, TcpState::Established) => timeouts.established,
             (Self::Tcp, TcpState::HalfClosed) => timeouts.half_closed,
