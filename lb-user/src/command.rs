@@ -10,6 +10,7 @@ mod disable;
 mod drain;
 mod enable;
 mod events;
+mod explain;
 mod man;
 mod output;
 mod reload;
@@ -68,6 +69,7 @@ enum Verb {
     Diff(diff::Args),
     Events(events::Args),
     Connections(connections::Args),
+    Explain(explain::Args),
     Unload(unload::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -114,6 +116,7 @@ fn run(Cli { socket, verb }: Cli) -> anyhow::Result<()> {
         Verb::Diff(args) => wait_for(diff::run(&client, &args)),
         Verb::Events(args) => wait_for(events::run(&client, &args)),
         Verb::Connections(args) => wait_for(connections::run(&client, args)),
+        Verb::Explain(args) => wait_for(explain::run(&client, args)),
         Verb::Unload(args) => wait_for(unload::run(&client, &args)),
     }
 }

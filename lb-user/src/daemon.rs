@@ -3,6 +3,7 @@
 mod changes;
 mod connections;
 mod engine;
+mod explain;
 mod journal;
 mod overrides;
 mod scrape;
@@ -170,6 +171,9 @@ impl Daemon {
             Request::Diff => self.difference().map(Reply::Changes),
             Request::Events { follow } => Ok(Reply::Events(self.journal.feed(follow))),
             Request::Connections(query) => self.connections(query),
+            Request::Explain(question) => {
+                self.explain(&question).map(|explanation| Reply::Explanation(Box::new(explanation)))
+            }
             Request::Metrics => self.metrics().map(Reply::Metrics),
             Request::Write { write, if_generation } => {
                 let words = write.to_string();

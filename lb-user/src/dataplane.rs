@@ -11,6 +11,7 @@ pub mod object;
 pub mod pins;
 pub mod programs;
 pub mod read;
+pub mod rehearsal;
 pub mod sizes;
 pub mod sweep;
 pub mod write;

@@ -5,6 +5,7 @@ mod bad_input;
 mod control;
 mod download;
 mod given;
+mod introspection;
 mod kill;
 mod site;
 mod traffic;

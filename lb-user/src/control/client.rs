@@ -18,7 +18,14 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use super::{Changes, Code, Failure, Write, connections::Query, event::Event, rest, status::Status};
+use super::{
+    Changes, Code, Failure, Write,
+    connections::Query,
+    event::Event,
+    explain::{Explanation, Question},
+    rest,
+    status::Status,
+};
 
 /// Longer than the daemon's own deadline, so that its answer is what people see.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -109,6 +116,15 @@ impl Client {
     /// The daemon is not reachable, or does not know a name.
     pub async fn connections(&self, query: &Query) -> Result<Lines, ClientError> {
         self.lines(&format!("/v1/connections{}", query.encoded())).await
+    }
+
+    /// What would become of a packet.
+    ///
+    /// # Errors
+    ///
+    /// The daemon is not reachable, or cannot imagine the packet.
+    pub async fn explain(&self, question: &Question) -> Result<Explanation, ClientError> {
+        self.get(&format!("/v1/explain{}", question.encoded())).await
     }
 
     async fn lines(&self, path: &str) -> Result<Lines, ClientError> {

@@ -143,6 +143,7 @@ impl IntoResponse for Reply {
                 let events = tokio_stream::iter(past).map(Ok).chain(BroadcastStream::new(live));
                 Sse::new(events.map(frame)).keep_alive(KeepAlive::default()).into_response()
             }
+            Self::Explanation(explanation) => Json(explanation).into_response(),
             Self::Lines(pieces) => {
                 let body = Body::from_stream(ReceiverStream::new(pieces));
                 ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()

@@ -6,7 +6,13 @@ use hyper::body::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Failure, connections::Query, event::Feed, status::Status};
+use super::{
+    Failure,
+    connections::Query,
+    event::Feed,
+    explain::{Explanation, Question},
+    status::Status,
+};
 
 /// One request on its way to the daemon.
 #[derive(Debug)]
@@ -65,6 +71,8 @@ pub enum Request {
     },
     /// Connections, as they are found.
     Connections(Query),
+    /// What would become of a packet.
+    Explain(Question),
     /// The Prometheus text.
     Metrics,
     /// A change of the running state.
@@ -212,6 +220,8 @@ pub enum Reply {
     Events(Feed),
     /// To [`Request::Metrics`].
     Metrics(String),
+    /// To [`Request::Explain`].
+    Explanation(Box<Explanation>),
     /// To [`Request::Connections`]: JSON, one object per line, in pieces of any length.
     Lines(mpsc::Receiver<io::Result<Bytes>>),
 }

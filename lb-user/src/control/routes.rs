@@ -16,6 +16,7 @@ use super::{
     Code, Failure, RealServerName, Request, Scope, Write,
     connections::Query,
     desk::Desk,
+    explain::Question,
     extract::{Answer, Asked, Given, Named, Reader, Writer},
     rest::{AddBody, StateBody, WeightBody},
 };
@@ -55,6 +56,7 @@ fn reads() -> Router<Desk> {
         .route("/v1/diff", get(async |reader: Reader| reader.ask(Request::Diff).await))
         .route("/v1/events", get(events))
         .route("/v1/connections", get(connections))
+        .route("/v1/explain", get(explain))
 }
 
 fn writes() -> Router<Desk> {
@@ -123,6 +125,10 @@ async fn events(reader: Reader, Asked(EventsQuery { follow }): Asked<EventsQuery
 
 async fn connections(reader: Reader, Asked(query): Asked<Query>) -> Answer {
     reader.ask(Request::Connections(query)).await
+}
+
+async fn explain(reader: Reader, Asked(question): Asked<Question>) -> Answer {
+    reader.ask(Request::Explain(question)).await
 }
 
 async fn set_weight(

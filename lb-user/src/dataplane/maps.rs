@@ -55,6 +55,8 @@ pub struct Maps {
     pub names: Array<MapData, [u8; NAME]>,
     /// Their scheduling tables.
     pub scheduling: ArrayOfMaps<MapData, Array<MapData, SlotPair>>,
+    /// Positions in their sequences; the data plane's own.
+    pub cursors: Array<MapData, u32>,
     /// Real servers by index.
     pub real_servers: Array<MapData, RealServer>,
     /// Their loads.
@@ -98,6 +100,7 @@ impl Maps {
             virtual_servers: open(pins, map::VIRTUAL_SERVERS)?,
             names: open(pins, map::NAMES)?,
             scheduling: open(pins, map::SCHEDULING)?,
+            cursors: open(pins, map::CURSORS)?,
             real_servers: open(pins, map::REAL_SERVERS)?,
             loads: open(pins, map::LOADS)?,
             traffic: open(pins, map::TRAFFIC)?,

@@ -10,6 +10,16 @@ use super::fake::{Fake, SILENT};
 /// A row of `xlb connections`.
 const CONNECTION: &str = "tcp    198.51.100.7:40000     192.0.2.10:80          10.0.0.11:8080         SYN_RECV         2s      58s  half-open\n";
 
+/// What `xlb explain` prints.
+const EXPLANATION: &str = "\
+packet          tcp 198.51.100.7:40000 -> 192.0.2.10:80 on eth0
+virtual server  web
+real server     web1 10.0.0.11:8080
+outcome         new_connection
+why
+  next in turn now: web1
+";
+
 async fn xlb(socket: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xlb"));
     command.arg("-s").arg(socket).args(arguments).env_remove("RUST_LOG").kill_on_drop(true);
@@ -86,6 +96,14 @@ async fn every_verb_exits_with_the_code_of_what_happened() {
         ),
         (&["connections", "--state", "SLEEPY"], 2, "", "TIME_WAIT"),
         (&["connections", "--client", "somebody"], 2, "", "invalid IP address"),
+        (&["explain", "198.51.100.7:40000", "192.0.2.10:80"], 0, EXPLANATION, ""),
+        (
+            &["explain", "2001:db8::7", "[2001:db8::10]:53", "--protocol", "udp", "--interface", "eth1"],
+            0,
+            "packet          udp [2001:db8::7]:1 -> [2001:db8::10]:53 on eth1\n",
+            "",
+        ),
+        (&["explain", "somebody", "192.0.2.10:80"], 2, "", "expected an address such as"),
         (&["unload"], 1, "", "nothing was unloaded: 12 connections are open"),
         (&["unload", "--yes"], 0, "unload", ""),
         (&["completions", "bash"], 0, "COMPLETE", ""),

@@ -11,6 +11,7 @@ use lb_user::control::{
     Action, Call, Caller, Change, Changes, Code, Failure, Readiness, Reply, Request, Write,
     connections::{Connection, State},
     event::{Event, Feed, Kind},
+    explain::{Explanation, Question},
     server::{self, Limits},
     socket::ControlSocket,
     status::{
@@ -123,6 +124,7 @@ fn answer(
             }
             Ok(Reply::Lines(lines))
         }
+        Request::Explain(question) => Ok(Reply::Explanation(Box::new(explanation(&question)))),
         Request::Metrics => Ok(Reply::Metrics("xlb_build_info 1\n".to_owned())),
         Request::Write { if_generation: Some(seen), .. } if seen != *generation => {
             Err(Failure::new(Code::Conflict, format!("the generation is {generation}, not {seen}")))
@@ -174,6 +176,22 @@ pub(crate) fn connection() -> Connection {
         half_open: true,
         adopted: false,
         source_nat: false,
+    }
+}
+
+/// An explanation that repeats its question.
+fn explanation(question: &Question) -> Explanation {
+    Explanation {
+        client: (question.client, question.port.unwrap_or(1)).into(),
+        vip: question.vip,
+        protocol: if question.udp { "udp" } else { "tcp" }.to_owned(),
+        interface: question.interface.clone().unwrap_or_else(|| "eth0".to_owned()),
+        outcome: "new_connection".to_owned(),
+        virtual_server: Some("web".to_owned()),
+        real_server: Some("10.0.0.11:8080".parse().unwrap()),
+        name: Some("web1".to_owned()),
+        known: false,
+        reasons: vec!["next in turn now: web1".to_owned()],
     }
 }
 

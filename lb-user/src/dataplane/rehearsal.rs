@@ -1,0 +1,232 @@
+//! The tables as the decision function would find them now, with every change kept to itself: nothing is written.
+
+use std::{cell::RefCell, collections::HashMap, hash::Hash, net::SocketAddr};
+
+use aya::{
+    Pod,
+    maps::{HashMap as BpfHashMap, MapData, MapError},
+};
+use lb_common::{
+    addr::{Address as _, Protocol, V4, V6},
+    connection::{Connection, ConnectionKey, HalfOpen, NextHop},
+    counter::Row,
+    service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer},
+};
+use lb_ebpf::{
+    select::{self, Selection},
+    tables::{Common, Refused, Route, Tables},
+};
+
+use super::maps::Maps;
+use crate::plan::Wanted;
+
+/// One thing that was asked on the way to a decision.
+#[derive(Clone, Copy, Debug)]
+pub enum Note {
+    /// The virtual server that listens there.
+    Service(SocketAddr, Option<u32>),
+    /// The real server for a new connection, or [`select::NONE`].
+    Chosen(Selection, u32),
+    /// The replies of the chosen real server would be another connection's.
+    Taken,
+}
+
+/// The tables. What cannot be read counts as not being there.
+pub struct Rehearsal<'a> {
+    wanted: &'a Wanted,
+    maps: &'a Maps,
+    settings: Settings,
+    now: u32,
+    loads: HashMap<u32, Load>,
+    v4: Entries<V4>,
+    v6: Entries<V6>,
+    notes: RefCell<Vec<Note>>,
+}
+
+/// Entries that were looked at, as they would be; none where none is.
+#[derive(Debug)]
+struct Entries<A> {
+    tcp: HashMap<ConnectionKey<A>, Option<Connection<A>>>,
+    udp: HashMap<ConnectionKey<A>, Option<Connection<A>>>,
+    half_open: HashMap<ConnectionKey<A>, Option<HalfOpen<A>>>,
+}
+
+impl<A> Default for Entries<A> {
+    fn default() -> Self {
+        Self { tcp: HashMap::new(), udp: HashMap::new(), half_open: HashMap::new() }
+    }
+}
+
+impl<'a> Rehearsal<'a> {
+    /// Of what was written (`wanted`) and of what the data plane has made of it, at the tick `now`.
+    ///
+    /// # Errors
+    ///
+    /// The settings cannot be read.
+    pub fn new(wanted: &'a Wanted, maps: &'a Maps, now: u32) -> Result<Self, MapError> {
+        Ok(Self {
+            wanted,
+            maps,
+            settings: maps.settings.get(&0, 0)?,
+            now,
+            loads: HashMap::new(),
+            v4: Entries::default(),
+            v6: Entries::default(),
+            notes: RefCell::default(),
+        })
+    }
+
+    /// What was asked, in its order.
+    #[must_use]
+    pub fn notes(&self) -> Vec<Note> {
+        self.notes.borrow().clone()
+    }
+
+    fn note(&self, note: Note) {
+        self.notes.borrow_mut().push(note);
+    }
+}
+
+/// The entry as it would be now, read when it is asked for first.
+fn look<'a, K: Pod + Eq + Hash, V: Pod>(
+    known: &'a mut HashMap<K, Option<V>>,
+    map: &BpfHashMap<MapData, K, V>,
+    key: &K,
+) -> Option<&'a mut V> {
+    known.entry(*key).or_insert_with(|| map.get(key, 0).ok()).as_mut()
+}
+
+impl Common for Rehearsal<'_> {
+    fn now(&self) -> u32 {
+        self.now
+    }
+
+    fn settings(&self) -> Option<&Settings> {
+        Some(&self.settings)
+    }
+
+    fn interface(&self, index: u32) -> Option<&Interface> {
+        self.wanted.interfaces.get(&index)
+    }
+
+    fn virtual_server(&self, index: u32) -> Option<&VirtualServer> {
+        self.wanted.virtual_servers.get(&index)
+    }
+
+    fn real_server(&self, index: u32) -> Option<&RealServer> {
+        self.wanted.real_servers.get(&index)
+    }
+
+    fn load(&mut self, index: u32) -> Option<&mut Load> {
+        let load = self.maps.loads.get(&index, 0).ok()?;
+        Some(self.loads.entry(index).or_insert(load))
+    }
+
+    fn scheduling(&self, virtual_server: u32, slot: u32) -> Option<u32> {
+        self.wanted.scheduling.get(&virtual_server)?.get(slot as usize).copied()
+    }
+
+    /// The next packet's turn, which stays the next packet's.
+    fn next_turn(&mut self, virtual_server: u32) -> u32 {
+        self.maps.cursors.get(&virtual_server, 0).unwrap_or(0)
+    }
+
+    fn choose(&mut self, selection: &Selection) -> u32 {
+        let chosen = select::choose(self, selection);
+        self.note(Note::Chosen(*selection, chosen));
+        chosen
+    }
+
+    fn count(&mut self, _real_server: u32, _row: Row, _bytes: u64) {}
+}
+
+macro_rules! tables {
+    ($address:ty, $family:ident) => {
+        impl Tables<$address> for Rehearsal<'_> {
+            fn is_vip(&self, address: $address) -> bool {
+                self.wanted.$family.vips.contains_key(&VipKey(address))
+            }
+
+            fn service(&self, key: &ServiceKey<$address>) -> Option<u32> {
+                let found = self.wanted.$family.services.get(key).copied();
+                self.note(Note::Service(SocketAddr::new(key.address.to_ip(), key.port.number()), found));
+                found
+            }
+
+            fn reverse(&self, real_server: &ServiceKey<$address>) -> Option<ServiceKey<$address>> {
+                self.wanted.$family.reverse.get(real_server).copied()
+            }
+
+            fn connection(
+                &mut self,
+                protocol: Protocol,
+                key: &ConnectionKey<$address>,
+            ) -> Option<&mut Connection<$address>> {
+                match protocol {
+                    Protocol::Tcp => look(&mut self.$family.tcp, &self.maps.$family.tcp, key),
+                    Protocol::Udp => look(&mut self.$family.udp, &self.maps.$family.udp, key),
+                }
+            }
+
+            fn insert(
+                &mut self,
+                protocol: Protocol,
+                key: &ConnectionKey<$address>,
+                entry: &Connection<$address>,
+            ) -> Result<(), Refused> {
+                if self.connection(protocol, key).is_some() {
+                    self.note(Note::Taken);
+                    return Err(Refused::Exists);
+                }
+                match protocol {
+                    Protocol::Tcp => self.$family.tcp.insert(*key, Some(*entry)),
+                    Protocol::Udp => self.$family.udp.insert(*key, Some(*entry)),
+                };
+                Ok(())
+            }
+
+            fn remove(&mut self, protocol: Protocol, key: &ConnectionKey<$address>) {
+                match protocol {
+                    Protocol::Tcp => self.$family.tcp.insert(*key, None),
+                    Protocol::Udp => self.$family.udp.insert(*key, None),
+                };
+            }
+
+            fn half_open(&mut self, key: &ConnectionKey<$address>) -> Option<&mut HalfOpen<$address>> {
+                look(&mut self.$family.half_open, &self.maps.$family.half_open, key)
+            }
+
+            fn insert_half_open(
+                &mut self,
+                key: &ConnectionKey<$address>,
+                entry: &HalfOpen<$address>,
+            ) -> Result<(), Refused> {
+                if self.half_open(key).is_some() {
+                    self.note(Note::Taken);
+                    return Err(Refused::Exists);
+                }
+                self.$family.half_open.insert(*key, Some(*entry));
+                Ok(())
+            }
+
+            fn remove_half_open(&mut self, key: &ConnectionKey<$address>) {
+                self.$family.half_open.insert(*key, None);
+            }
+
+            /// The kernel's routing is not asked: it decides how a packet leaves, not which real server it gets.
+            fn route(
+                &mut self,
+                _protocol: Protocol,
+                _key: &ConnectionKey<$address>,
+                interface: u32,
+                next_hop: &mut NextHop,
+            ) -> Route {
+                *next_hop = NextHop { interface: interface as u16, mtu: u16::MAX, ..NextHop::default() };
+                Route::Via
+            }
+        }
+    };
+}
+
+tables!(V4, v4);
+tables!(V6, v6);
