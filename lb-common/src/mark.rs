@@ -56,6 +56,23 @@ const _: () = assert!(size_of::<MarkRule<V6>>() == 16 + 16 + 4 + 4 + 2 + 2 + 2 +
 const _: () = assert!(size_of::<MarkRules<V4>>() == 4 + 24 * MARK_RULES as usize);
 const _: () = assert!(size_of::<MarkRules<V6>>() == 4 + 48 * MARK_RULES as usize);
 
+impl<A: Copy> MarkRule<A> {
+    /// One that fills a place behind the last rule. `zero` is the address 0.
+    #[must_use]
+    pub const fn unused(zero: A) -> Self {
+        Self {
+            source: zero,
+            source_mask: zero,
+            interface: 0,
+            virtual_server: NOBODY,
+            first_port: 0,
+            last_port: 0,
+            protocol: 0,
+            reserved: 0,
+        }
+    }
+}
+
 impl<A: Address> MarkRules<A> {
     /// These rules, as many as there is room for.
     #[must_use]

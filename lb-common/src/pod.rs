@@ -6,11 +6,8 @@ use crate::{
     addr::{V4, V6},
     connection::{Connection, ConnectionKey, HalfOpen},
     counter::Counter,
-<<<<<<< HEAD
     mark::MarkRules,
-=======
     script::Script,
->>>>>>> bench
     service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer},
     template::{Template, TemplateKey},
 };

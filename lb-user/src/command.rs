@@ -4,9 +4,11 @@ mod add;
 mod check;
 mod complete;
 mod completions;
+mod connections;
 mod diff;
 mod drain;
 mod events;
+mod explain;
 mod man;
 mod output;
 mod real_server;
@@ -72,6 +74,8 @@ enum Verb {
     Diff(diff::Args),
     Events(events::Args),
     Vrrp(vrrp::Args),
+    Connections(connections::Args),
+    Explain(explain::Args),
     Unload(unload::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -118,6 +122,8 @@ fn run(Cli { socket, verb }: Cli) -> anyhow::Result<()> {
         Verb::Diff(args) => wait_for(diff::run(&client, &args)),
         Verb::Events(args) => wait_for(events::run(&client, &args)),
         Verb::Vrrp(args) => wait_for(vrrp::run(&client, args)),
+        Verb::Connections(args) => wait_for(connections::run(&client, args)),
+        Verb::Explain(args) => wait_for(explain::run(&client, args)),
         Verb::Unload(args) => wait_for(unload::run(&client, &args)),
     }
 }

@@ -10,6 +10,8 @@
 //! | `GET /v1/vrrp` | [`status::Vrrp`] of every instance |
 //! | `GET /v1/diff` | [`Changes`] that a reload would make |
 //! | `GET /v1/events[?follow=true]` | [`event::Event`]s as a list; followed, as a stream of server-sent events |
+//! | `GET /v1/connections[?virtual_server=&client=&real_server=&state=&limit=]` | [`connections::Connection`]s, one JSON object per line |
+//! | `GET /v1/explain?client=&vip=[&port=][&udp=true][&interface=]` | [`explain::Explanation`] |
 //! | `GET /metrics`, `/healthz`, `/readyz` | for Prometheus and probes; text |
 //! | `PUT /v1/virtual_servers/VS/real_servers/RS/weight` | `{"weight":50}` |
 //! | `PUT /v1/virtual_servers/VS/real_servers/RS/state` | `{"state":"enabled"}`, `"disabled"`, or `{"state":"drain","timeout":"5m"}` |
@@ -25,8 +27,10 @@
 
 pub mod client;
 mod connection;
+pub mod connections;
 mod desk;
 pub mod event;
+pub mod explain;
 mod extract;
 mod failure;
 mod message;

@@ -1,8 +1,10 @@
 //! The only place that knows everyone: events in, plan, diff, apply.
 
 mod changes;
+mod connections;
 mod elections;
 mod engine;
+mod explain;
 mod journal;
 mod overrides;
 mod passive;
@@ -20,12 +22,13 @@ mod writes;
 
 use std::{
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
+    sync::{Semaphore, mpsc},
     task::spawn_blocking,
     time::{MissedTickBehavior, interval_at, sleep_until},
 };
@@ -103,6 +106,8 @@ struct Daemon {
     reconciled: Reconciled,
     /// Health has changed since it was saved last.
     unsaved: bool,
+    /// Room for those who read the connections.
+    readers: Arc<Semaphore>,
     shutdown: CancellationToken,
 }
 
@@ -225,6 +230,10 @@ impl Daemon {
             Request::Vrrp => Ok(Reply::Vrrp(self.vrrp().await)),
             Request::Diff => self.difference().map(Reply::Changes),
             Request::Events { follow } => Ok(Reply::Events(self.journal.feed(follow))),
+            Request::Connections(query) => self.connections(query),
+            Request::Explain(question) => {
+                self.explain(&question).map(|explanation| Reply::Explanation(Box::new(explanation)))
+            }
             Request::Metrics => self.metrics().await.map(Reply::Metrics),
             Request::Write { write, if_generation } => {
                 let words = write.to_string();

@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod batch;
 pub mod clock;
+pub mod connections;
 pub mod counters;
 pub mod leases;
 pub mod load;
@@ -11,6 +12,7 @@ pub mod object;
 pub mod pins;
 pub mod programs;
 pub mod read;
+pub mod rehearsal;
 pub mod sizes;
 pub mod sweep;
 pub mod templates;

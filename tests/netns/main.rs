@@ -7,6 +7,7 @@ mod download;
 mod figures;
 mod given;
 mod hairpin;
+mod introspection;
 mod kill;
 mod marks;
 mod pair;

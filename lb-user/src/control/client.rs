@@ -20,7 +20,9 @@ use tokio::net::UnixStream;
 
 use super::{
     Changes, Code, Failure, Write,
+    connections::Query,
     event::Event,
+    explain::{Explanation, Question},
     rest,
     status::{Status, Vrrp},
 };
@@ -116,6 +118,29 @@ impl Client {
         Ok(Follow { client: self.clone(), body: response.into_body(), buffer: Vec::new() })
     }
 
+    /// Connections, as they are found.
+    ///
+    /// # Errors
+    ///
+    /// The daemon is not reachable, or does not know a name.
+    pub async fn connections(&self, query: &Query) -> Result<Lines, ClientError> {
+        self.lines(&format!("/v1/connections{}", query.encoded())).await
+    }
+
+    /// What would become of a packet.
+    ///
+    /// # Errors
+    ///
+    /// The daemon is not reachable, or cannot imagine the packet.
+    pub async fn explain(&self, question: &Question) -> Result<Explanation, ClientError> {
+        self.get(&format!("/v1/explain{}", question.encoded())).await
+    }
+
+    async fn lines(&self, path: &str) -> Result<Lines, ClientError> {
+        let response = self.send(Method::GET, path, None, None).await?;
+        Ok(Lines { client: self.clone(), body: response.into_body(), buffer: Vec::new(), read: 0 })
+    }
+
     /// Changes something, with `if_generation` only if nobody else has changed anything since.
     ///
     /// # Errors
@@ -209,6 +234,43 @@ fn advice(error: &io::Error) -> String {
             "permission denied; use root or a member of the socket's group (api.socket_group)".to_owned()
         }
         _ => error.to_string(),
+    }
+}
+
+/// JSON objects, one to a line.
+#[derive(Debug)]
+pub struct Lines {
+    client: Client,
+    body: Incoming,
+    buffer: Vec<u8>,
+    /// Bytes of the buffer that were given out.
+    read: usize,
+}
+
+impl Lines {
+    /// The next one; none at the end.
+    ///
+    /// # Errors
+    ///
+    /// The connection breaks, or what comes is not a `T`.
+    pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
+        loop {
+            let rest = &self.buffer[self.read..];
+            if let Some(length) = rest.iter().position(|byte| *byte == b'\n') {
+                let parsed = serde_json::from_slice(&rest[..length]);
+                self.read += length + 1;
+                return parsed.map(Some).map_err(|error| self.client.broken(&error));
+            }
+            self.buffer.drain(..self.read);
+            self.read = 0;
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(frame) => {
+                    let frame = frame.map_err(|error| self.client.broken(&error))?;
+                    self.buffer.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
+                }
+            }
+        }
     }
 }
 

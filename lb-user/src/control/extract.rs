@@ -2,7 +2,7 @@
 
 use axum::{
     Extension, Json, RequestExt, RequestPartsExt,
-    body::Bytes,
+    body::{Body, Bytes},
     extract::{
         FromRequest, FromRequestParts, Path, Query, Request as HttpRequest, rejection::BytesRejection,
     },
@@ -15,7 +15,7 @@ use axum::{
 use serde::de::DeserializeOwned;
 use tokio_stream::{
     StreamExt,
-    wrappers::{BroadcastStream, errors::BroadcastStreamRecvError},
+    wrappers::{BroadcastStream, ReceiverStream, errors::BroadcastStreamRecvError},
 };
 
 use super::{
@@ -143,6 +143,11 @@ impl IntoResponse for Reply {
             Self::Events(Feed { past, live: Some(live) }) => {
                 let events = tokio_stream::iter(past).map(Ok).chain(BroadcastStream::new(live));
                 Sse::new(events.map(frame)).keep_alive(KeepAlive::default()).into_response()
+            }
+            Self::Explanation(explanation) => Json(explanation).into_response(),
+            Self::Lines(pieces) => {
+                let body = Body::from_stream(ReceiverStream::new(pieces));
+                ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
             }
             Self::Metrics(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
         }

@@ -1,13 +1,16 @@
 //! Requests to the daemon and its replies.
 
-use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+use std::{fmt, io, net::SocketAddr, str::FromStr, time::Duration};
 
+use hyper::body::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Failure,
+    connections::Query,
     event::Feed,
+    explain::{Explanation, Question},
     status::{Status, Vrrp},
 };
 
@@ -68,6 +71,10 @@ pub enum Request {
         /// Go on until the client leaves.
         follow: bool,
     },
+    /// Connections, as they are found.
+    Connections(Query),
+    /// What would become of a packet.
+    Explain(Question),
     /// The Prometheus text.
     Metrics,
     /// A change of the running state.
@@ -221,6 +228,10 @@ pub enum Reply {
     Events(Feed),
     /// To [`Request::Metrics`].
     Metrics(String),
+    /// To [`Request::Explain`].
+    Explanation(Box<Explanation>),
+    /// To [`Request::Connections`]: JSON, one object per line, in pieces of any length.
+    Lines(mpsc::Receiver<io::Result<Bytes>>),
 }
 
 /// Whether the daemon does its work.

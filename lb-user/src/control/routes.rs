@@ -14,7 +14,9 @@ use serde_json::json;
 
 use super::{
     Code, Failure, RealServerName, Request, Scope, Write,
+    connections::Query,
     desk::Desk,
+    explain::Question,
     extract::{Answer, Asked, Given, Named, Reader, Writer},
     rest::{AddBody, StateBody, WeightBody},
 };
@@ -54,6 +56,8 @@ fn reads() -> Router<Desk> {
         .route("/v1/vrrp", get(async |reader: Reader| reader.ask(Request::Vrrp).await))
         .route("/v1/diff", get(async |reader: Reader| reader.ask(Request::Diff).await))
         .route("/v1/events", get(events))
+        .route("/v1/connections", get(connections))
+        .route("/v1/explain", get(explain))
 }
 
 fn writes() -> Router<Desk> {
@@ -120,6 +124,14 @@ struct EventsQuery {
 
 async fn events(reader: Reader, Asked(EventsQuery { follow }): Asked<EventsQuery>) -> Answer {
     reader.ask(Request::Events { follow }).await
+}
+
+async fn connections(reader: Reader, Asked(query): Asked<Query>) -> Answer {
+    reader.ask(Request::Connections(query)).await
+}
+
+async fn explain(reader: Reader, Asked(question): Asked<Question>) -> Answer {
+    reader.ask(Request::Explain(question)).await
 }
 
 async fn set_weight(

@@ -68,9 +68,12 @@ pub(super) struct Engine {
     /// Interfaces, hash key, clock.
     pub(super) host: HostView,
     cache: TableCache,
+    /// What the maps hold.
     pub(super) current: Wanted,
-    clock: Clock,
-    rules: Rules,
+    /// How fast the tables' clock runs.
+    pub(super) clock: Clock,
+    /// What the sweep goes by.
+    pub(super) rules: Rules,
 }
 
 /// What has changed for the world to know.

@@ -14,11 +14,16 @@ use lb_common::{
     service::{Interface, interface},
 };
 use sd_notify::NotifyState;
-use tokio::{net::TcpListener, signal::unix::Signal, sync::mpsc, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    signal::unix::Signal,
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Daemon, Events, KernelLog, RunOptions,
+    Daemon, Events, KernelLog, RunOptions, connections,
     elections::{self, Elections, Slots},
     engine::Engine,
     journal::Journal,
@@ -355,6 +360,7 @@ async fn finish(
         reloaded: true,
         reconciled: Reconciled::default(),
         unsaved: false,
+        readers: Arc::new(Semaphore::new(connections::READERS)),
         shutdown,
     };
     let events = Events {

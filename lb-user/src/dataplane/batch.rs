@@ -5,6 +5,7 @@ use std::{
     io,
     mem::MaybeUninit,
     num::NonZeroUsize,
+    ops::ControlFlow,
     os::fd::{AsFd, AsRawFd as _},
 };
 
@@ -22,6 +23,21 @@ const BATCH: usize = 16_384;
 ///
 /// That of the system call.
 pub fn for_each<K: Pod, V: Pod>(map: impl AsFd, mut visit: impl FnMut(K, V)) -> io::Result<()> {
+    while_each(map, |key, value| {
+        visit(key, value);
+        ControlFlow::Continue(())
+    })
+}
+
+/// [`for_each`], until `visit` has seen enough.
+///
+/// # Errors
+///
+/// That of the system call.
+pub fn while_each<K: Pod, V: Pod>(
+    map: impl AsFd,
+    mut visit: impl FnMut(K, V) -> ControlFlow<()>,
+) -> io::Result<()> {
     let mut keys = Vec::<MaybeUninit<K>>::with_capacity(BATCH);
     let mut values = Vec::<MaybeUninit<V>>::with_capacity(BATCH);
     // SAFETY: uninitialised elements are what `MaybeUninit` is for.
@@ -55,7 +71,10 @@ pub fn for_each<K: Pod, V: Pod>(map: impl AsFd, mut visit: impl FnMut(K, V)) -> 
         let count = unsafe { attr.batch.count } as usize;
         for (key, value) in keys.iter().zip(&values).take(count) {
             // SAFETY: the kernel has written the first `count` elements, and any bytes are a value of a `Pod` type.
-            visit(unsafe { key.assume_init_read() }, unsafe { value.assume_init_read() });
+            let (key, value) = unsafe { (key.assume_init_read(), value.assume_init_read()) };
+            if visit(key, value).is_break() {
+                return Ok(());
+            }
         }
         if end {
             return Ok(());

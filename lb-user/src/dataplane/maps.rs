@@ -54,6 +54,8 @@ where
 pub struct Maps {
     /// Settings.
     pub settings: Array<MapData, Settings>,
+    /// When the established tables were last found full.
+    pub pressure: Array<MapData, u32>,
     /// Ends of leases by slot.
     pub leases: Array<MapData, u32>,
     /// Interfaces by index.
@@ -66,6 +68,8 @@ pub struct Maps {
     pub names: Array<MapData, [u8; NAME]>,
     /// Their scheduling tables.
     pub scheduling: ArrayOfMaps<MapData, Array<MapData, SlotPair>>,
+    /// Positions in their sequences; the data plane's own.
+    pub cursors: Array<MapData, u32>,
     /// Real servers by index.
     pub real_servers: Array<MapData, RealServer>,
     /// Their loads.
@@ -109,12 +113,14 @@ impl Maps {
     pub fn open(pins: &Pins) -> Result<Self, MapError> {
         Ok(Self {
             settings: open(pins, map::SETTINGS)?,
+            pressure: open(pins, map::PRESSURE)?,
             leases: open(pins, map::LEASES)?,
             interfaces: open(pins, map::INTERFACES)?,
             outcomes: open(pins, map::OUTCOMES)?,
             virtual_servers: open(pins, map::VIRTUAL_SERVERS)?,
             names: open(pins, map::NAMES)?,
             scheduling: open(pins, map::SCHEDULING)?,
+            cursors: open(pins, map::CURSORS)?,
             real_servers: open(pins, map::REAL_SERVERS)?,
             loads: open(pins, map::LOADS)?,
             traffic: open(pins, map::TRAFFIC)?,

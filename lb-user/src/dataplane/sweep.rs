@@ -198,17 +198,21 @@ where
     )
 }
 
-/// Which table is swept.
-#[derive(Clone, Copy)]
-enum Which {
+/// Which table an entry is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Proven TCP.
     Tcp,
+    /// UDP.
     Udp,
+    /// TCP without a proven handshake.
     HalfOpen,
 }
 
 impl Which {
-    /// The idle time of a connection whose request direction has these flags.
-    const fn timeout(self, state: TcpState, request: u16, timeouts: Timeouts) -> u32 {
+    /// Idle time after which a connection in this state, whose request direction has these flags, is forgotten; in ticks.
+    #[must_use]
+    pub const fn timeout(self, state: TcpState, request: u16, timeouts: Timeouts) -> u32 {
         match (self, state) {
             (Self::Tcp, TcpState::Established) => timeouts.established,
             (Self::Tcp, TcpState::HalfClosed) if request & flags::FIN != 0 => timeouts.close_wait,

@@ -14,7 +14,7 @@ use lb_common::{
     hash::HashKey,
     layout::VERSION,
     limits::NAME,
-    mark::{MarkPrefix, MarkRule, MarkRules, NOBODY},
+    mark::{MarkPrefix, MarkRule, MarkRules},
     service::Settings,
 };
 
@@ -168,19 +168,9 @@ fn marks<A: Address + Pod>(
 where
     MarkRules<A>: Pod,
 {
-    let unused = MarkRule {
-        source: none,
-        source_mask: none,
-        interface: 0,
-        virtual_server: NOBODY,
-        first_port: 0,
-        last_port: 0,
-        protocol: 0,
-        reserved: 0,
-    };
     let key = Key::new(change.key.length, change.key.address);
     match &change.new {
-        Some(rules) => Ok(map.insert(&key, MarkRules::new(rules, unused), 0)?),
+        Some(rules) => Ok(map.insert(&key, MarkRules::new(rules, MarkRule::unused(none)), 0)?),
         None => match map.remove(&key) {
             Err(MapError::KeyNotFound) | Ok(()) => Ok(()),
             Err(error) => Err(error.into()),

@@ -7,6 +7,19 @@ use tokio::process::Command;
 
 use super::fake::{Fake, SILENT};
 
+/// A row of `xlb connections`.
+const CONNECTION: &str = "tcp    198.51.100.7:40000     192.0.2.10:80          10.0.0.11:8080         SYN_RECV         2s      58s  half-open\n";
+
+/// What `xlb explain` prints.
+const EXPLANATION: &str = "\
+packet          tcp 198.51.100.7:40000 -> 192.0.2.10:80 on eth0
+virtual server  web
+real server     web1 10.0.0.11:8080
+outcome         new_connection
+why
+  next in turn now: web1
+";
+
 async fn xlb(socket: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xlb"));
     command.arg("-s").arg(socket).args(arguments).env_remove("RUST_LOG").kill_on_drop(true);
@@ -74,6 +87,23 @@ async fn every_verb_exits_with_the_code_of_what_happened() {
         (&["status", "nope"], 5, "", "no virtual server named nope"),
         (&["events"], 0, "2026-01-01T00:00:00Z  state    web/web1  one\n", ""),
         (&["events", "--json"], 0, r#"[{"at":"2026-01-01T00:00:00Z","kind":"state""#, ""),
+        (&["connections"], 0, CONNECTION, ""),
+        (
+            &["connections", "web", "--state", "syn_recv", "--json"],
+            0,
+            r#""state":"SYN_RECV","idle_seconds":2"#,
+            "",
+        ),
+        (&["connections", "--state", "SLEEPY"], 2, "", "TIME_WAIT"),
+        (&["connections", "--client", "somebody"], 2, "", "invalid IP address"),
+        (&["explain", "198.51.100.7:40000", "192.0.2.10:80"], 0, EXPLANATION, ""),
+        (
+            &["explain", "2001:db8::7", "[2001:db8::10]:53", "--protocol", "udp", "--interface", "eth1"],
+            0,
+            "packet          udp [2001:db8::7]:1 -> [2001:db8::10]:53 on eth1\n",
+            "",
+        ),
+        (&["explain", "somebody", "192.0.2.10:80"], 2, "", "expected an address such as"),
         (&["unload"], 1, "", "nothing was unloaded: 12 connections are open"),
         (&["unload", "--yes"], 0, "unload", ""),
         (&["completions", "bash"], 0, "COMPLETE", ""),
@@ -89,6 +119,18 @@ async fn every_verb_exits_with_the_code_of_what_happened() {
         expect(&fake.socket, arguments, code, stdout, stderr).await;
     }
     assert!(fake.writes().contains(&Write::Revert(Scope::Everything)));
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_not_shown_but_mentioned() {
+    let fake = Fake::start().await;
+    for (limit, lines, hint) in [("2", 2, "there are more than 2 connections"), ("3", 3, ""), ("0", 3, "")] {
+        let output = xlb(&fake.socket, &["connections", "--json", "--limit", limit]).await;
+        let (out, err) =
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert_eq!(out.lines().count(), lines, "{out}");
+        assert!(err.contains(hint) && err.is_empty() == hint.is_empty(), "{err}");
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,9 @@ use std::{
 
 use lb_user::control::{
     Action, Call, Caller, Change, Changes, Code, Failure, Readiness, Reply, Request, Write,
+    connections::{Connection, State},
     event::{Event, Feed, Kind},
+    explain::{Explanation, Question},
     server::{self, Limits},
     socket::ControlSocket,
     status::{
@@ -111,6 +113,19 @@ fn answer(
             let live = follow.then(|| events.subscribe());
             Ok(Reply::Events(Feed { past: vec![event("one")], live }))
         }
+        Request::Connections(query) => {
+            let line = format!("{}\n", serde_json::to_string(&connection()).unwrap());
+            let (pieces, lines) = mpsc::channel(2);
+            // In two pieces: a line may end anywhere.
+            let count = query.limit.unwrap_or(3).min(3) as usize;
+            let text = line.repeat(count);
+            let (first, second) = text.split_at(text.len() / 3);
+            for piece in [first, second] {
+                pieces.try_send(Ok(piece.to_owned().into())).unwrap();
+            }
+            Ok(Reply::Lines(lines))
+        }
+        Request::Explain(question) => Ok(Reply::Explanation(Box::new(explanation(&question)))),
         Request::Metrics => Ok(Reply::Metrics("xlb_build_info 1\n".to_owned())),
         Request::Write { if_generation: Some(seen), .. } if seen != *generation => {
             Err(Failure::new(Code::Conflict, format!("the generation is {generation}, not {seen}")))
@@ -144,6 +159,40 @@ pub(crate) fn event(message: &str) -> Event {
         kind: Kind::State,
         object: "web/web1".to_owned(),
         message: message.to_owned(),
+    }
+}
+
+/// A connection with a flag.
+pub(crate) fn connection() -> Connection {
+    Connection {
+        protocol: "tcp".to_owned(),
+        client: "198.51.100.7:40000".parse().unwrap(),
+        vip: "192.0.2.10:80".parse().unwrap(),
+        real_server: "10.0.0.11:8080".parse().unwrap(),
+        virtual_server: Some("web".to_owned()),
+        name: Some("web1".to_owned()),
+        state: State::SynRecv,
+        idle_seconds: 2,
+        expires_in_seconds: 58,
+        half_open: true,
+        adopted: false,
+        source_nat: false,
+    }
+}
+
+/// An explanation that repeats its question.
+fn explanation(question: &Question) -> Explanation {
+    Explanation {
+        client: (question.client, question.port.unwrap_or(1)).into(),
+        vip: question.vip,
+        protocol: if question.udp { "udp" } else { "tcp" }.to_owned(),
+        interface: question.interface.clone().unwrap_or_else(|| "eth0".to_owned()),
+        outcome: "new_connection".to_owned(),
+        virtual_server: Some("web".to_owned()),
+        real_server: Some("10.0.0.11:8080".parse().unwrap()),
+        name: Some("web1".to_owned()),
+        known: false,
+        reasons: vec!["next in turn now: web1".to_owned()],
     }
 }
 
