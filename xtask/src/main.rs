@@ -9,6 +9,7 @@ mod setup;
 mod step;
 mod test;
 mod toolchain;
+mod vm;
 mod workspace;
 
 use std::path::PathBuf;
@@ -35,7 +36,7 @@ enum Verb {
     Build,
     /// Check format, clippy and documentation
     Lint,
-    /// Run all tests, or one part of them: unit, or a directory of tests/ such as netns
+    /// Run all tests, or one part of them: unit, a directory of tests/ such as netns, or vm: other kernels, in qemu
     Test {
         /// The part [default: all]
         part: Option<String>,
@@ -54,6 +55,12 @@ enum Verb {
     },
     /// What CI runs: lint, then test
     Ci,
+    /// What the first process of a guest does
+    #[command(hide = true)]
+    Guest {
+        #[command(subcommand)]
+        task: vm::guest::Task,
+    },
 }
 
 fn main() -> ExitCode {
@@ -78,5 +85,6 @@ fn perform(verb: &Verb) -> Result<()> {
             lint::run()?;
             test::run(None, &[])
         }
+        Verb::Guest { task } => vm::guest::run(task),
     }
 }
