@@ -13,5 +13,6 @@ mod packet;
 mod parity;
 mod read;
 mod reset;
+mod safety;
 mod stream;
 mod world;

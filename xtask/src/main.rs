@@ -3,6 +3,7 @@
 mod build;
 mod build_ebpf;
 mod demo;
+mod fuzz;
 mod lint;
 mod object;
 mod setup;
@@ -44,6 +45,15 @@ enum Verb {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Give the data plane's decision inputs that libFuzzer makes up
+    Fuzz {
+        /// How many
+        #[arg(long, default_value_t = 10_000_000)]
+        inputs: u64,
+        /// Where chance begins: the same seed and corpus try the same
+        #[arg(long, default_value_t = 1)]
+        seed: u32,
+    },
     /// Show xlb at work between network namespaces of this machine
     Demo {
         /// Leave everything standing and print commands to try
@@ -80,6 +90,7 @@ fn perform(verb: &Verb) -> Result<()> {
         Verb::Build => build::run().map(drop),
         Verb::Lint => lint::run(),
         Verb::Test { part, arguments } => test::run(part.as_deref(), arguments),
+        Verb::Fuzz { inputs, seed } => fuzz::run(*inputs, *seed),
         Verb::Demo { keep, program } => demo::run(program.clone(), *keep),
         Verb::Ci => {
             lint::run()?;

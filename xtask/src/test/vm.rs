@@ -22,7 +22,7 @@ const PROGRAM: &str = "/bin/dataplane";
 const TESTS: [&str; 2] = ["kernel::loading", "kernel::every_case"];
 
 /// Of one kernel.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// Runs the tests on each kernel; `filter` goes to the test program in the place of our choice.
 pub(super) fn run(filter: &[String]) -> Result<()> {

@@ -64,7 +64,7 @@ impl Machine<'_> {
             .arg("-kernel")
             .arg(&self.kernel.image)
             .arg("-append")
-            .arg(format!("console=ttyS0 quiet panic=-1 -- guest {}", task.join(" ")))
+            .arg(format!("console=ttyS0 quiet panic=-1 no_timer_check -- guest {}", task.join(" ")))
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         if self.counting == Counting::Instructions {
