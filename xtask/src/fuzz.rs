@@ -14,12 +14,11 @@ use crate::{setup, step, workspace};
 const PROGRAMS: [(&str, &str); 1] = [("c++", "g++")];
 
 /// What libFuzzer asks of the code under test: see "Fuzzing" and "SanitizerCoverage" in LLVM's documentation.
-const COVERAGE: [&str; 6] = [
+const COVERAGE: [&str; 5] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
     "-Cllvm-args=-sanitizer-coverage-pc-table",
-    "-Cllvm-args=-sanitizer-coverage-trace-compares",
     "-Ccodegen-units=1",
 ];
 
