@@ -22,6 +22,9 @@ pub struct Frame<'a> {
     context: &'a XdpContext,
 }
 
+/// Less than half of the 65,535 bytes that the verifier lets a header lie behind the frame's first byte.
+const MASK: usize = 0x7fff;
+
 /// Bytes summed at a time: what `bpf_csum_diff` took at once before Linux 6.13.
 const CHUNK: usize = 512;
 
@@ -39,7 +42,9 @@ impl<'a> Frame<'a> {
 
     #[inline(always)]
     fn at<T>(&self, offset: usize) -> Option<*mut T> {
-        // The verifier wants offsets bounded.
+        // The verifier wants offsets bounded. That of Linux 6.1 forgets a comparison when the compiler reads a copy of the
+        // offset from the stack; a mask holds for every copy. No parsed offset comes near it.
+        let offset = offset & MASK;
         if offset > REACH {
             return None;
         }

@@ -69,6 +69,11 @@ impl<'a> Lab<'a> {
         lab
     }
 
+    /// Whether somebody has to agree.
+    pub(crate) fn has_twin(&self) -> bool {
+        self.twin.is_some()
+    }
+
     /// A frame arrives.
     pub(crate) fn frame(&mut self, interface: u32, frame: &[u8]) -> Ended {
         let mut buffer = frame.to_vec();

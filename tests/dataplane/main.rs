@@ -16,5 +16,6 @@ mod packet;
 mod parity;
 mod read;
 mod reset;
+mod safety;
 mod stream;
 mod world;

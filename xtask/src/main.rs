@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod build_ebpf;
 mod demo;
+mod fuzz;
 mod lint;
 mod object;
 mod remove;
@@ -11,6 +12,7 @@ mod setup;
 mod step;
 mod test;
 mod toolchain;
+mod vm;
 mod workspace;
 
 use std::path::PathBuf;
@@ -37,13 +39,22 @@ enum Verb {
     Build,
     /// Check format, clippy and documentation
     Lint,
-    /// Run all tests, or one part of them: unit, or a directory of tests/ such as netns
+    /// Run all tests, or one part of them: unit, a directory of tests/ such as netns, or vm: other kernels, in qemu
     Test {
         /// The part [default: all]
         part: Option<String>,
         /// Arguments for the test programs, such as a test's name
         #[arg(last = true)]
         arguments: Vec<String>,
+    },
+    /// Give the data plane's decision inputs that libFuzzer makes up
+    Fuzz {
+        /// How many
+        #[arg(long, default_value_t = 10_000_000)]
+        inputs: u64,
+        /// Where chance begins: the same seed and corpus try the same
+        #[arg(long, default_value_t = 1)]
+        seed: u32,
     },
     /// Show xlb at work between network namespaces of this machine
     Demo {
@@ -58,6 +69,12 @@ enum Verb {
     Bench(bench::Args),
     /// What CI runs: lint, then test
     Ci,
+    /// What the first process of a guest does
+    #[command(hide = true)]
+    Guest {
+        #[command(subcommand)]
+        task: vm::guest::Task,
+    },
 }
 
 fn main() -> ExitCode {
@@ -77,11 +94,13 @@ fn perform(verb: &Verb) -> Result<()> {
         Verb::Build => build::run().map(drop),
         Verb::Lint => lint::run(),
         Verb::Test { part, arguments } => test::run(part.as_deref(), arguments),
+        Verb::Fuzz { inputs, seed } => fuzz::run(*inputs, *seed),
         Verb::Demo { keep, program } => demo::run(program.clone(), *keep),
         Verb::Bench(args) => bench::run(args),
         Verb::Ci => {
             lint::run()?;
             test::run(None, &[])
         }
+        Verb::Guest { task } => vm::guest::run(task),
     }
 }

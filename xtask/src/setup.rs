@@ -67,8 +67,13 @@ enum Step {
 
 /// Installs what is missing; fails when something is left for the user to install.
 pub(crate) fn run() -> Result<()> {
+    run_with(&[])
+}
+
+/// The same with more programs, each with Debian's package of it: what only some verbs need.
+pub(crate) fn run_with(more: &[(&'static str, &'static str)]) -> Result<()> {
     let mut asked = Vec::new();
-    for step in plan(&Machine::look()) {
+    for step in plan(&Machine::look(more)) {
         match step {
             Step::Packages(packages) => install_packages(&packages)?,
             Step::Nightly => step::run(
@@ -168,7 +173,7 @@ fn plan(machine: &Machine) -> Vec<Step> {
 }
 
 impl Machine {
-    fn look() -> Self {
+    fn look(more: &[(&'static str, &'static str)]) -> Self {
         let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
         let says = |line: &str| release.lines().any(|other| other == line);
         let system = match toolchain::find_program("apt-get") {
@@ -184,7 +189,7 @@ impl Machine {
             toolchain: Toolchain::find(),
             linker: toolchain::linker().is_some(),
             llvm: Path::new(LLVM).join("bin/llvm-config").exists(),
-            packages: PROGRAMS.iter().filter(missing).map(|(_, package)| *package).collect(),
+            packages: PROGRAMS.iter().chain(more).filter(missing).map(|(_, package)| *package).collect(),
         }
     }
 }

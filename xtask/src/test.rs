@@ -1,5 +1,7 @@
 //! `cargo xtask test`: all tests, those that need root too.
 
+mod vm;
+
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::{build_ebpf, setup, step, workspace};
@@ -7,14 +9,20 @@ use crate::{build_ebpf, setup, step, workspace};
 /// The tests that need no root; plain `cargo test` runs the same.
 const UNIT: &str = "unit";
 
+/// The data plane's tests on other kernels. Only when asked for: downloads them, and qemu.
+const VM: &str = "vm";
+
 /// Runs one part of the tests, or all; `filter` goes to the test programs.
 pub(crate) fn run(part: Option<&str>, filter: &[String]) -> Result<()> {
+    if part == Some(VM) {
+        return vm::run(filter);
+    }
     let root_parts = root_parts()?;
     let parts = match part {
         None => std::iter::once(UNIT.to_owned()).chain(root_parts).collect(),
         Some(part) if part == UNIT || root_parts.iter().any(|other| other == part) => vec![part.to_owned()],
         Some(part) => {
-            bail!("there is no part {part} of the tests; there are {UNIT}, {}", root_parts.join(", "))
+            bail!("there is no part {part} of the tests; there are {UNIT}, {VM}, {}", root_parts.join(", "))
         }
     };
     let needs_root = parts.iter().any(|part| part != UNIT);

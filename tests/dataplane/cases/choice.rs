@@ -41,6 +41,8 @@ fn one_connection_has_one_real_server(lab: &mut Lab<'_>) {
 
 /// Opens connections from many ports and addresses; the share of each real server.
 fn shares(lab: &mut Lab<'_>, vip: &str, connections: u32) -> BTreeMap<SocketAddr, f64> {
+    // A twin has to agree in every single choice, which is slow and says more: fewer of them do.
+    let connections = if lab.has_twin() { connections / 10 } else { connections };
     let mut counts = BTreeMap::new();
     for number in 0..connections {
         let client = at(&format!("198.18.0.{}:{}", number % 16, 1024 + number / 16));

@@ -1,0 +1,98 @@
+//! `cargo xtask fuzz`: the data plane's decision under libFuzzer, on all processors.
+//!
+//! Coverage comes from a pass of LLVM that every compiler has, so neither a nightly one nor cargo-fuzz is needed.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::{setup, step, workspace};
+
+/// What libFuzzer is compiled with.
+const PROGRAMS: [(&str, &str); 1] = [("c++", "g++")];
+
+/// What libFuzzer asks of the code under test: see "Fuzzing" and "SanitizerCoverage" in LLVM's documentation.
+const COVERAGE: [&str; 5] = [
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=4",
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+    "-Ccodegen-units=1",
+];
+
+/// Runs so many inputs. What was learned stays in target/fuzz/corpus; an input that is a finding is in target/fuzz.
+#[expect(clippy::disallowed_methods, reason = "the last line says how long it took")]
+pub(crate) fn run(inputs: u64, seed: u32) -> Result<()> {
+    setup::run_with(&PROGRAMS)?;
+    let target = workspace::target()?.join("fuzz");
+    let host = host()?;
+    let mut cargo = workspace::cargo();
+    cargo
+        .args([
+            "build",
+            "--release",
+            "--package=lb-fuzz",
+            "--features=libfuzzer",
+            "--target",
+            &host,
+            "--target-dir",
+        ])
+        .arg(&target)
+        .env("CARGO_ENCODED_RUSTFLAGS", COVERAGE.join("\u{1f}"))
+        .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
+        .env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "true")
+        .env("CARGO_PROFILE_RELEASE_LTO", "off");
+    step::run("build the fuzz target", cargo)?;
+
+    let program = target.join(&host).join("release/forward");
+    let workers = std::thread::available_parallelism()?.get() as u64;
+    let start = Instant::now();
+    let children: Vec<Child> = (0..workers)
+        .map(|worker| {
+            start_worker(&program, &target, inputs.div_ceil(workers), seed.wrapping_add(worker as u32))
+        })
+        .collect::<Result<_>>()?;
+    let mut sound = true;
+    for mut child in children {
+        sound &= child.wait()?.success();
+    }
+    if !sound {
+        bail!("there is a finding; its input is in {}", target.display());
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    println!(
+        "fuzz: {inputs} inputs, no finding, {:.0} inputs/s on {workers} processors, {seconds:.0} s, seed {seed}",
+        inputs as f64 / seconds
+    );
+    Ok(())
+}
+
+fn start_worker(program: &Path, target: &Path, runs: u64, seed: u32) -> Result<Child> {
+    let corpus = target.join("corpus");
+    std::fs::create_dir_all(&corpus)?;
+    // libFuzzer draws a seed of its own for 0.
+    let seed = seed.max(1);
+    Command::new(program)
+        .arg(&corpus)
+        .args([
+            format!("-runs={runs}"),
+            format!("-seed={seed}"),
+            "-max_len=400".into(),
+            "-verbosity=0".into(),
+            "-print_final_stats=1".into(),
+        ])
+        .arg(format!("-artifact_prefix={}/finding-", target.display()))
+        .stdin(Stdio::null())
+        .spawn()
+        .with_context(|| format!("{} did not start", program.display()))
+}
+
+/// The target that the compiler builds for by itself. Naming it keeps the flags from build scripts.
+fn host() -> Result<String> {
+    let output =
+        Command::new("rustc").args(["--print", "host-tuple"]).current_dir(workspace::root()).output()?;
+    ensure!(output.status.success(), "rustc does not say what it builds for");
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
