@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a finding ends the process")]
 #![allow(dead_code, reason = "the harness of the packet cases does more than is needed here")]
 
+#[path = "../dataplane/icmp.rs"]
+mod icmp;
 #[path = "../dataplane/lab.rs"]
 mod lab;
 #[path = "../dataplane/packet.rs"]

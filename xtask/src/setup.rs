@@ -70,7 +70,7 @@ pub(crate) fn run() -> Result<()> {
     run_with(&[])
 }
 
-/// The same with more programs, each with Debian's package of it: what only some verbs need.
+/// The same with what only some verbs need: programs or files, each with Debian's package of it.
 pub(crate) fn run_with(more: &[(&'static str, &'static str)]) -> Result<()> {
     let mut asked = Vec::new();
     for step in plan(&Machine::look(more)) {
@@ -99,22 +99,6 @@ pub(crate) fn run_with(more: &[(&'static str, &'static str)]) -> Result<()> {
     }
     eprintln!("setup: everything needed is installed");
     Ok(())
-}
-
-/// Installs what else a verb needs, each a program or a file with Debian's package of it; on a machine without apt-get, or
-/// without root, names it.
-pub(crate) fn also(needed: &[(&'static str, &'static str)]) -> Result<()> {
-    let here = |name: &str| Path::new(name).exists() || toolchain::find_program(name).is_some();
-    let packages: Vec<_> =
-        needed.iter().filter(|(name, _)| !here(name)).map(|(_, package)| *package).collect();
-    if packages.is_empty() {
-        return Ok(());
-    }
-    let machine = Machine { packages, ..Machine::look() };
-    if machine.root && machine.system != System::Other {
-        return install_packages(&machine.packages);
-    }
-    bail!("to be installed first; Debian's packages are called: {}", machine.packages.join(" "))
 }
 
 /// What has to be done on a machine, in order. The compiler decides the linker: both must use one LLVM.
@@ -181,7 +165,8 @@ impl Machine {
             Some(_) => System::DebianLike,
             None => System::Other,
         };
-        let missing = |(program, _): &&(&str, &str)| toolchain::find_program(program).is_none();
+        let missing =
+            |(name, _): &&(&str, &str)| !Path::new(name).exists() && toolchain::find_program(name).is_none();
         Self {
             system,
             root: nix::unistd::geteuid().is_root(),

@@ -68,7 +68,7 @@ where
 {
     let mut templates = Vec::new();
     batch::for_each(map.map().fd(), |key: TemplateKey<A>, template: Template| {
-        templates.push((key, template))
+        templates.push((key, template));
     })?;
     for (key, template) in templates {
         let has_connections = connected.remove(&key).is_some();

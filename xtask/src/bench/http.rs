@@ -36,7 +36,7 @@ struct Samples {
 
 /// Measures.
 pub(crate) fn run(subject: &Subject) -> Result<Vec<Table>> {
-    setup::also(&NEEDED)?;
+    setup::run_with(&NEEDED)?;
     let (rounds, time) = match subject.effort {
         Effort::Quick => (1, Duration::from_secs(1)),
         Effort::Full => (5, Duration::from_secs(3)),
