@@ -105,6 +105,7 @@ static FRAGMENTS_V4: LruHashMap<FragmentKey<V4>, Ports, { FRAGMENTS as usize }> 
 static FRAGMENTS_V6: LruHashMap<FragmentKey<V6>, Ports, { FRAGMENTS as usize }> = LruHashMap::new();
 #[btf_map]
 static ANSWERS: PerCpuArray<Bucket, 1> = PerCpuArray::new();
+#[btf_map]
 static MARKS_V4: LpmTrie<V4, MarkRules<V4>, { MARK_PREFIXES as usize }> = LpmTrie::new();
 #[btf_map]
 static MARKS_V6: LpmTrie<V6, MarkRules<V6>, { MARK_PREFIXES as usize }> = LpmTrie::new();

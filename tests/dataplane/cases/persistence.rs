@@ -169,7 +169,8 @@ fn a_template_means_no_other_real_server_with_its_index(lab: &mut Lab<'_>) {
         memory.real_servers.remove(&(first + 1));
         memory.scheduling.insert(index, scheduling_table(&[]));
     });
-    lab.leaves_alone(&tcp(at("198.18.0.1:40002"), at(PERSISTENT), SYN), Outcome::NoRealServer);
+    let syn = tcp(at("198.18.0.1:40002"), at(PERSISTENT), SYN);
+    assert_eq!(lab.send(&syn).verdict.outcome(), Outcome::Refused);
 }
 
 fn a_forgotten_client_is_chosen_for_anew(lab: &mut Lab<'_>) {
@@ -208,6 +209,7 @@ fn nobody_is_bound_to_nobody(lab: &mut Lab<'_>) {
     lab.change(|memory| {
         memory.scheduling.insert(virtual_server_of(PERSISTENT), scheduling_table(&[]));
     });
-    lab.leaves_alone(&tcp(at("198.18.0.1:40000"), at(PERSISTENT), SYN), Outcome::NoRealServer);
+    let syn = tcp(at("198.18.0.1:40000"), at(PERSISTENT), SYN);
+    assert_eq!(lab.send(&syn).verdict.outcome(), Outcome::Refused);
     assert_eq!(lab.memory.v4.templates.len(), 0);
 }
