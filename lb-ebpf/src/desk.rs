@@ -28,6 +28,8 @@ pub struct Desk<A> {
     pub other: HalfOpen<A>,
     /// What the opposite direction is looked up by.
     pub other_key: ConnectionKey<A>,
+    /// Where the packet came from.
+    pub way_back: NextHop,
     /// A tuple that is only needed for a moment.
     pub key: ConnectionKey<A>,
     /// Whose template is looked for.
@@ -107,6 +109,7 @@ fn empty<A: Address>(address: A) -> Desk<A> {
         known: false,
         entry,
         other: HalfOpen { connection: entry, server_sequence: 0 },
+        way_back: NextHop::default(),
         other_key: key,
         key,
         template: TemplateKey { client: address, virtual_server: 0 },

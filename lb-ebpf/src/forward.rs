@@ -49,12 +49,16 @@ const NETWORK: usize = size_of::<Ethernet>();
 /// The ways of a packet on the desk.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// [`longer`]
-    Longer,
     /// [`fragment::fragment`]
     Fragment,
     /// [`quote::translate`]
     Icmp,
+    /// [`follow_connection`]
+    Connection,
+    /// [`begin`]
+    Begin,
+    /// [`send`] it, to end as the verdict of this word.
+    Send(u32),
     /// [`answer::answer`] to a packet that ended as the outcome of this number.
     Answer(u32),
 }
@@ -68,12 +72,21 @@ pub fn follow(errand: Errand, mut walk: impl FnMut(Way) -> u32) -> Verdict {
         Errand::Fragment => walk(Way::Fragment),
         Errand::Datagram => verdict::GOES_ON,
     };
+    if word != verdict::GOES_ON {
+        return Verdict::from_word(word);
+    }
+    word = walk(Way::Connection);
     if word == verdict::GOES_ON {
-        word = walk(Way::Longer);
-        let ended = Verdict::from_word(word).number();
-        if answer::is_asked_for(ended) {
-            word = walk(Way::Answer(ended));
-        }
+        word = walk(Way::Begin);
+    }
+    // What is sent of itself needs no entry.
+    let ended = Verdict::from_word(word);
+    if ended.disposition() == Disposition::Send && !answer::is_asked_for(ended.number()) {
+        word = walk(Way::Send(word));
+    }
+    let ended = Verdict::from_word(word).number();
+    if answer::is_asked_for(ended) {
+        word = walk(Way::Answer(ended));
     }
     Verdict::from_word(word)
 }
@@ -87,9 +100,11 @@ pub fn walk<A: Icmp + Fragmented + RealAddress, P: Packet, T: Tables<A>>(
     way: Way,
 ) -> u32 {
     match way {
-        Way::Longer => longer(packet, tables, desk).to_word(),
         Way::Fragment => fragment::fragment(packet, tables, desk),
         Way::Icmp => quote::translate(packet, tables, desk).to_word(),
+        Way::Connection => follow_connection(packet, tables, desk),
+        Way::Begin => Verdict::from(begin(packet, tables, desk)).to_word(),
+        Way::Send(sent) => send(packet, tables, desk, Verdict::from_word(sent)).to_word(),
         Way::Answer(outcome) => answer::answer(packet, tables, desk, outcome).to_word(),
     }
 }
@@ -191,7 +206,8 @@ fn network<A: Ip, P: Packet, T: Tables<A>>(
     {
         touch(entry, &arrival);
         let (real_server, reply) = (entry.real_server, entry.flags & flags::REPLY != 0);
-        let verdict = deliver(packet, &arrival, entry, Exit::Wire(&entry.next_hop), Outcome::Forwarded);
+        let verdict =
+            deliver(packet, &arrival, entry, Exit::Wire(&entry.next_hop), Outcome::Forwarded.into());
         tables.count(real_server, Row::of(reply), datagram.packet_length() as u64);
         return Some(verdict);
     }
@@ -211,21 +227,48 @@ pub(crate) fn ours_or<A: Ip, T: Tables<A>>(
     if tables.is_vip(network.destination) { ours.into() } else { foreign.into() }
 }
 
-/// The longer way of the packet on the desk.
+/// The segment or datagram on the desk as one of a connection that is known, however far; it [`GOES_ON`](verdict::GOES_ON)
+/// when there is none.
 #[inline(always)]
-pub fn longer<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
+fn follow_connection<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
+    packet: &P,
+    tables: &mut T,
+    desk: &mut Desk<A>,
+) -> u32 {
+    let mut ended = review::review(tables, desk);
+    if ended.is_none() {
+        ended = unproven::unproven(packet, tables, desk);
+    }
+    ended.map_or(verdict::GOES_ON, |outcome| Verdict::from(outcome).to_word())
+}
+
+/// How the packet on the desk ends when no connection is known; if it is sent, then as `desk.entry` says.
+#[inline(always)]
+fn begin<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
+    packet: &P,
+    tables: &mut T,
+    desk: &mut Desk<A>,
+) -> Outcome {
+    let vip = tables.is_vip(desk.arrival.datagram.key.destination);
+    if vip || mark::are_wide(tables) {
+        let outcome = open::for_service(packet, tables, desk, vip);
+        if vip || outcome != Outcome::NoService {
+            return outcome;
+        }
+    }
+    stateless::reply(tables, desk)
+}
+
+/// Sends the packet on the desk as `desk.entry` says, unless it cannot go on.
+#[inline(always)]
+fn send<A: Ip, P: Packet, T: Tables<A>>(
     packet: &mut P,
     tables: &mut T,
     desk: &mut Desk<A>,
+    sent: Verdict,
 ) -> Verdict {
-    let outcome = decide(packet, tables, desk);
-    // What is sent of itself needs no entry.
-    if outcome.disposition() != Disposition::Send || answer::is_asked_for(outcome as u32) {
-        return outcome.into();
-    }
-    let datagram = &desk.arrival.datagram;
     let reply = desk.entry.flags & flags::REPLY != 0;
-    if datagram.ttl <= 1 {
+    if desk.arrival.datagram.ttl <= 1 {
         return if reply { Outcome::TtlExpired } else { Outcome::TimeExceeded }.into();
     }
     let exit = match fit(packet, tables, desk) {
@@ -233,7 +276,7 @@ pub fn longer<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
         Fit::Kernel => Exit::Kernel,
         Fit::TooBig => return if reply { Outcome::Oversized } else { Outcome::TooBig }.into(),
     };
-    deliver(packet, &desk.arrival, &desk.entry, exit, outcome)
+    deliver(packet, &desk.arrival, &desk.entry, exit, sent)
 }
 
 /// How the packet gets through its next hop.
@@ -267,29 +310,6 @@ fn fit<A: Ip, P: Packet, T: Tables<A>>(packet: &P, tables: &mut T, desk: &mut De
     }
 }
 
-/// How the packet on the desk ends; if it is sent, then as `desk.entry` says.
-#[inline(always)]
-fn decide<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
-    packet: &P,
-    tables: &mut T,
-    desk: &mut Desk<A>,
-) -> Outcome {
-    if let Some(outcome) = review::review(tables, desk) {
-        return outcome;
-    }
-    if let Some(outcome) = unproven::unproven(packet, tables, desk) {
-        return outcome;
-    }
-    let vip = tables.is_vip(desk.arrival.datagram.key.destination);
-    if vip || mark::are_wide(tables) {
-        let outcome = open::for_service(packet, tables, desk, vip);
-        if vip || outcome != Outcome::NoService {
-            return outcome;
-        }
-    }
-    stateless::reply(tables, desk)
-}
-
 /// Notes when the entry was last used, at most once a second: a cache line that is only read stays where it is.
 #[inline(always)]
 pub(crate) const fn touch<A>(entry: &mut Connection<A>, arrival: &Arrival<A>) {
@@ -311,7 +331,7 @@ fn deliver<A: Ip, P: Packet>(
     arrival: &Arrival<A>,
     entry: &Connection<A>,
     exit: Exit<'_>,
-    sent: Outcome,
+    sent: Verdict,
 ) -> Verdict {
     let translation =
         Translation { to: &entry.translated, l3_delta: entry.l3_delta, l4_delta: entry.l4_delta };
@@ -319,7 +339,7 @@ fn deliver<A: Ip, P: Packet>(
         return Outcome::Unwritable.into();
     }
     match exit {
-        Exit::Wire(next_hop) => Verdict::sent(sent, next_hop.interface),
+        Exit::Wire(next_hop) => sent.through(next_hop.interface),
         Exit::Kernel => Outcome::KernelRoute.into(),
     }
 }

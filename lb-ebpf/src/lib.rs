@@ -22,7 +22,7 @@ pub mod limit;
 pub mod mark;
 #[cfg(not(target_arch = "bpf"))]
 pub mod memory;
-mod open;
+pub mod open;
 mod ownership;
 pub mod packet;
 pub mod parse;

@@ -24,10 +24,11 @@ use lb_common::{
     template::{Template, TemplateKey},
 };
 use lb_ebpf::{
-    desk::Workspace,
+    desk::{Desk, Workspace},
     fragment::{FragmentKey, Ports},
     limit::Bucket,
     mark::Question,
+    open::{Added, Pointed},
     select::Selection,
     tables::{Common, Refused, Route, Tables},
     verdict::Verdict,
@@ -273,7 +274,9 @@ macro_rules! tables {
         $fragments:ident,
         $marks:ident,
         $marked:path,
-        $templates:ident
+        $templates:ident,
+        $point:path,
+        $add:path
     ) => {
         impl Tables<$family> for Maps<'_> {
             #[inline(always)]
@@ -301,6 +304,16 @@ macro_rules! tables {
             #[inline(always)]
             fn marked(&self, question: &Question<$family>) -> u32 {
                 $marked(question)
+            }
+
+            #[inline(always)]
+            fn point(&mut self, desk: &mut Desk<$family>, real_server: u32, attempt: u32) -> Pointed {
+                Pointed::from_number($point(self.context.ctx, desk, real_server, attempt))
+            }
+
+            #[inline(always)]
+            fn add(&mut self, desk: &mut Desk<$family>) -> Added {
+                Added::from_number($add(desk))
             }
 
             #[inline(always)]
@@ -428,7 +441,9 @@ tables!(
     FRAGMENTS_V4,
     MARKS_V4,
     program::marked_apart_v4,
-    TEMPLATES_V4
+    TEMPLATES_V4,
+    program::xlb_point_v4,
+    program::xlb_add_v4
 );
 tables!(
     V6,
@@ -441,5 +456,7 @@ tables!(
     FRAGMENTS_V6,
     MARKS_V6,
     program::marked_apart_v6,
-    TEMPLATES_V6
+    TEMPLATES_V6,
+    program::xlb_point_v6,
+    program::xlb_add_v6
 );

@@ -7,7 +7,7 @@ use std::{
 };
 
 use lb_common::{
-    addr::{Address, Protocol, V4, V6},
+    addr::{Protocol, V4, V6},
     connection::{Connection, ConnectionKey, HalfOpen, NextHop},
     counter::{Counter, Row},
     hash::{HashKey, siphash},
@@ -18,9 +18,13 @@ use lb_common::{
 
 use crate::{
     checksum::fold,
+    connection::RealAddress,
+    desk::Desk,
     fragment::{FragmentKey, Ports},
+    ip::Ip,
     limit::Bucket,
     mark::{self, Question},
+    open::{self, Added, Pointed},
     packet::{Header, Packet, REACH},
     scan,
     select::{self, Selection},
@@ -238,27 +242,27 @@ impl Common for Memory {
 }
 
 /// The part of [`Memory`] that is of one family.
-pub trait OfFamily: Address + Hash + Ord + 'static {
+pub trait OfFamily: Ip + RealAddress + Hash + Ord + 'static {
     /// Its tables.
-    fn of(memory: &Memory) -> &Family<Self>;
+    fn family(memory: &Memory) -> &Family<Self>;
     /// Its tables, to be changed.
-    fn of_mut(memory: &mut Memory) -> &mut Family<Self>;
+    fn family_mut(memory: &mut Memory) -> &mut Family<Self>;
 }
 
 impl OfFamily for V4 {
-    fn of(memory: &Memory) -> &Family<Self> {
+    fn family(memory: &Memory) -> &Family<Self> {
         &memory.v4
     }
-    fn of_mut(memory: &mut Memory) -> &mut Family<Self> {
+    fn family_mut(memory: &mut Memory) -> &mut Family<Self> {
         &mut memory.v4
     }
 }
 
 impl OfFamily for V6 {
-    fn of(memory: &Memory) -> &Family<Self> {
+    fn family(memory: &Memory) -> &Family<Self> {
         &memory.v6
     }
-    fn of_mut(memory: &mut Memory) -> &mut Family<Self> {
+    fn family_mut(memory: &mut Memory) -> &mut Family<Self> {
         &mut memory.v6
     }
 }
@@ -274,24 +278,24 @@ impl<A> Family<A> {
 
 impl<A: OfFamily> Tables<A> for Memory {
     fn is_vip(&self, address: A) -> bool {
-        A::of(self).vips.contains(&address)
+        A::family(self).vips.contains(&address)
     }
 
     fn lease_of(&self, vip: A) -> u32 {
-        A::of(self).leased.get(&vip).copied().unwrap_or(lease::NONE)
+        A::family(self).leased.get(&vip).copied().unwrap_or(lease::NONE)
     }
 
     fn service(&self, key: &ServiceKey<A>) -> Option<u32> {
-        A::of(self).services.get(key).copied()
+        A::family(self).services.get(key).copied()
     }
 
     fn reverse(&self, real_server: &ServiceKey<A>) -> Option<ServiceKey<A>> {
-        A::of(self).reverse.get(real_server).copied()
+        A::family(self).reverse.get(real_server).copied()
     }
 
     fn mark_rules(&self, destination: A) -> Option<&MarkRules<A>> {
         // Narrow prefixes come first.
-        let mut prefixes = A::of(self).marks.iter();
+        let mut prefixes = A::family(self).marks.iter();
         prefixes
             .find(|(prefix, _)| destination.masked(prefix.length) == prefix.address)
             .map(|(_, rules)| rules)
@@ -301,12 +305,20 @@ impl<A: OfFamily> Tables<A> for Memory {
         mark::classify(self, question)
     }
 
+    fn point(&mut self, desk: &mut Desk<A>, real_server: u32, attempt: u32) -> Pointed {
+        open::point(self, desk, real_server, attempt)
+    }
+
+    fn add(&mut self, desk: &mut Desk<A>) -> Added {
+        open::add(self, desk)
+    }
+
     fn template(&mut self, key: &TemplateKey<A>) -> Option<&mut Template> {
-        A::of_mut(self).templates.get_mut(key)
+        A::family_mut(self).templates.get_mut(key)
     }
 
     fn insert_template(&mut self, key: &TemplateKey<A>, template: &Template) -> Result<(), Refused> {
-        let table = &mut A::of_mut(self).templates;
+        let table = &mut A::family_mut(self).templates;
         if table.contains_key(key) {
             return Err(Refused::Exists);
         }
@@ -315,11 +327,11 @@ impl<A: OfFamily> Tables<A> for Memory {
     }
 
     fn remove_template(&mut self, key: &TemplateKey<A>) {
-        A::of_mut(self).templates.remove(key);
+        A::family_mut(self).templates.remove(key);
     }
 
     fn connection(&mut self, protocol: Protocol, key: &ConnectionKey<A>) -> Option<&mut Connection<A>> {
-        A::of_mut(self).table(protocol).get_mut(key)
+        A::family_mut(self).table(protocol).get_mut(key)
     }
 
     fn insert(
@@ -329,7 +341,7 @@ impl<A: OfFamily> Tables<A> for Memory {
         entry: &Connection<A>,
     ) -> Result<(), Refused> {
         let capacity = self.capacity.unwrap_or(usize::MAX);
-        let table = A::of_mut(self).table(protocol);
+        let table = A::family_mut(self).table(protocol);
         if table.contains_key(key) {
             return Err(Refused::Exists);
         }
@@ -341,15 +353,15 @@ impl<A: OfFamily> Tables<A> for Memory {
     }
 
     fn remove(&mut self, protocol: Protocol, key: &ConnectionKey<A>) {
-        A::of_mut(self).table(protocol).remove(key);
+        A::family_mut(self).table(protocol).remove(key);
     }
 
     fn half_open(&mut self, key: &ConnectionKey<A>) -> Option<&mut HalfOpen<A>> {
-        A::of_mut(self).half_open.get_mut(key)
+        A::family_mut(self).half_open.get_mut(key)
     }
 
     fn insert_half_open(&mut self, key: &ConnectionKey<A>, entry: &HalfOpen<A>) -> Result<(), Refused> {
-        let table = &mut A::of_mut(self).half_open;
+        let table = &mut A::family_mut(self).half_open;
         if table.contains_key(key) {
             return Err(Refused::Exists);
         }
@@ -358,15 +370,15 @@ impl<A: OfFamily> Tables<A> for Memory {
     }
 
     fn remove_half_open(&mut self, key: &ConnectionKey<A>) {
-        A::of_mut(self).half_open.remove(key);
+        A::family_mut(self).half_open.remove(key);
     }
 
     fn fragment(&self, key: &FragmentKey<A>) -> Option<Ports> {
-        A::of(self).fragments.get(key).copied()
+        A::family(self).fragments.get(key).copied()
     }
 
     fn insert_fragment(&mut self, key: &FragmentKey<A>, ports: &Ports) {
-        A::of_mut(self).fragments.insert(*key, *ports);
+        A::family_mut(self).fragments.insert(*key, *ports);
     }
 
     fn route(
@@ -376,7 +388,7 @@ impl<A: OfFamily> Tables<A> for Memory {
         _interface: u32,
         next_hop: &mut NextHop,
     ) -> Route {
-        let family = A::of(self);
+        let family = A::family(self);
         if let Some(known) = family.routes.get(&key.destination) {
             *next_hop = *known;
             Route::Via

@@ -2,7 +2,7 @@
 
 use lb_common::{
     addr::{Port, Protocol},
-    connection::{NextHop, flags},
+    connection::flags,
     counter::Row,
     limits::ATTEMPTS,
     mark::NOBODY,
@@ -69,7 +69,8 @@ pub(crate) fn for_service<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     let choice = if begins && !crowded { Choice::Scheduled } else { Choice::Deterministic };
     let selection = Selection::new(index, &server, key, choice);
     let bytes = datagram.packet_length() as u64;
-    let outcome = match open(packet, tables, desk, selection) {
+    learn_way_back(packet, tables, desk);
+    let outcome = match open(tables, desk, selection) {
         Ok(()) if crowded => Outcome::TableFull,
         // That its neighbour is not known yet is seen when it is delivered.
         Ok(()) | Err(Refusal::Unresolved) if begins => Outcome::NewConnection,
@@ -135,8 +136,7 @@ enum Refusal {
 
 /// Tries real servers until one takes the connection: both directions are in the tables and `desk.entry` is the packet's.
 #[inline(always)]
-fn open<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
-    packet: &P,
+fn open<A: Ip + RealAddress, T: Tables<A>>(
     tables: &mut T,
     desk: &mut Desk<A>,
     mut selection: Selection,
@@ -153,7 +153,7 @@ fn open<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
         if chosen == select::NONE {
             break;
         }
-        match point(tables, desk, chosen, attempt) {
+        match tables.point(desk, chosen, attempt) {
             Pointed::Through => selection.tried = [chosen, selection.tried[0], selection.tried[1]],
             // Another port may do where one is taken.
             Pointed::Round => {}
@@ -169,10 +169,10 @@ fn open<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
             Pointed::Unknown => return Err(Refusal::Hairpin),
             Pointed::Unresolved => return Err(Refusal::Unresolved),
         }
-        match add(packet, tables, desk) {
-            Ok(()) => return Ok(()),
-            Err(Refused::Exists) => refusal = Refusal::Collision,
-            Err(Refused::Full) => return Err(Refusal::NoEntry),
+        match tables.add(desk) {
+            Added::Both => return Ok(()),
+            Added::Taken => refusal = Refusal::Collision,
+            Added::Full => return Err(Refusal::NoEntry),
         }
     }
     Err(refusal)
@@ -181,7 +181,7 @@ fn open<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
 /// What became of the attempt to lead a connection to a real server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-enum Pointed {
+pub enum Pointed {
     /// `desk.entry` leads there.
     Through,
     /// It leads there from this machine's own address: the client is on the real server's link.
@@ -196,9 +196,25 @@ enum Pointed {
     Unresolved,
 }
 
-/// Makes `desk.entry` lead to a real server. Not inlined: its memory on the stack is needed only before the next choice.
-#[inline(never)]
-fn point<A: Ip + RealAddress, T: Tables<A>>(
+impl Pointed {
+    /// From the number of the variant.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_number(number: u32) -> Self {
+        match number {
+            0 => Self::Through,
+            1 => Self::Round,
+            2 => Self::Full,
+            3 => Self::Itself,
+            4 => Self::Unknown,
+            _ => Self::Unresolved,
+        }
+    }
+}
+
+/// Makes `desk.entry` lead to a real server.
+#[inline(always)]
+pub fn point<A: Ip + RealAddress, T: Tables<A>>(
     tables: &mut T,
     desk: &mut Desk<A>,
     chosen: u32,
@@ -243,17 +259,48 @@ fn point<A: Ip + RealAddress, T: Tables<A>>(
     if turns_round { Pointed::Round } else { Pointed::Through }
 }
 
-/// Adds both directions of `desk.entry`, the reply first: if that is refused, nothing was added.
-#[inline(never)]
-fn add<A: Ip, P: Packet, T: Tables<A>>(
-    packet: &P,
-    tables: &mut T,
-    desk: &mut Desk<A>,
-) -> Result<(), Refused> {
+/// What became of the entries of a new connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Added {
+    /// Both are in the tables.
+    Both,
+    /// Nothing was added: its replies would be another connection's.
+    Taken,
+    /// Nothing was added: there is no room.
+    Full,
+}
+
+impl Added {
+    /// From the number of the variant.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_number(number: u32) -> Self {
+        match number {
+            0 => Self::Both,
+            1 => Self::Taken,
+            _ => Self::Full,
+        }
+    }
+}
+
+/// Adds both directions of `desk.entry`.
+#[inline(always)]
+pub fn add<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> Added {
     desk.other_key = desk.entry.translated.reversed();
     if is_taken(tables, desk) {
-        return Err(Refused::Exists);
+        return Added::Taken;
     }
+    match insert(tables, desk) {
+        Ok(()) => Added::Both,
+        Err(Refused::Exists) => Added::Taken,
+        Err(Refused::Full) => Added::Full,
+    }
+}
+
+/// Adds both directions of `desk.entry`, the reply first: if that is refused, nothing was added.
+#[inline(always)]
+fn insert<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> Result<(), Refused> {
     let arrival = &desk.arrival;
     let protocol = arrival.datagram.protocol;
     let key = &arrival.datagram.key;
@@ -261,7 +308,7 @@ fn add<A: Ip, P: Packet, T: Tables<A>>(
     let reply_flags = desk.entry.flags | flags::REPLY;
     let other = &mut desk.other.connection;
     connection::write(other, &desk.other_key, &desk.key, reply_flags, desk.entry.real_server, arrival.now);
-    learn_way_back(packet, tables, arrival.interface, &mut other.next_hop);
+    other.next_hop.copy_from(&desk.way_back);
     desk.other.server_sequence = 0;
     match protocol {
         Protocol::Tcp => {
@@ -323,12 +370,10 @@ fn is_taken<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> bool {
 
 /// Back to whoever sent the frame: for as long as the kernel does not know the client's neighbour.
 #[inline(always)]
-fn learn_way_back<A: Ip, P: Packet, T: Tables<A>>(
-    packet: &P,
-    tables: &T,
-    index: u32,
-    next_hop: &mut NextHop,
-) {
+fn learn_way_back<A: Ip, P: Packet, T: Tables<A>>(packet: &P, tables: &T, desk: &mut Desk<A>) {
+    let index = desk.arrival.interface;
+    let next_hop = &mut desk.way_back;
+    next_hop.mtu = 0;
     if let (Some(interface), Some(ethernet)) = (tables.interface(index), packet.get::<Ethernet>(0)) {
         for word in 0..3 {
             next_hop.destination.0[word] = ethernet.source[word];

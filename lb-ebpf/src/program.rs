@@ -17,8 +17,10 @@ use lb_common::{
     outcome::{Disposition, Outcome},
 };
 use lb_ebpf::{
+    desk::Desk,
     forward::{Step, Way, follow, known, walk},
     mark::{self, Question},
+    open::{self, Added, Pointed},
     packet::Packet,
     scan,
     select::{self, Choice, Selection},
@@ -64,21 +66,25 @@ pub fn xlb(context: XdpContext) -> u32 {
 // program from the first byte to the last and run out of patience.
 
 macro_rules! ways {
-    ($family:ident, $walk:ident, $longer:ident, $fragment:ident, $icmp:ident, $answer:ident) => {
+    ($family:ident, $walk:ident, $fragment:ident, $icmp:ident, $connection:ident, $begin:ident, $send:ident, $answer:ident) => {
         /// Goes one way of a packet on this family's desk.
         #[inline(always)]
         fn $walk(context: *mut xdp_md, way: Way) -> u32 {
             match way {
-                Way::Longer => $longer(context),
                 Way::Fragment => $fragment(context),
                 Way::Icmp => $icmp(context),
+                Way::Connection => $connection(context),
+                Way::Begin => $begin(context),
+                Way::Send(word) => $send(context, word),
                 Way::Answer(outcome) => $answer(context, outcome),
             }
         }
 
-        ways!($family, $longer, Way::Longer);
         ways!($family, $fragment, Way::Fragment);
         ways!($family, $icmp, Way::Icmp);
+        ways!($family, $connection, Way::Connection);
+        ways!($family, $begin, Way::Begin);
+        ways!($family, $send, Way::Send(word), word);
         ways!($family, $answer, Way::Answer(outcome), outcome);
     };
     ($family:ident, $name:ident, $way:expr $(, $argument:ident)?) => {
@@ -93,8 +99,41 @@ macro_rules! ways {
     };
 }
 
-ways!(v4, walk_v4, xlb_longer_v4, xlb_fragment_v4, xlb_icmp_v4, xlb_answer_v4);
-ways!(v6, walk_v6, xlb_longer_v6, xlb_fragment_v6, xlb_icmp_v6, xlb_answer_v6);
+ways!(v4, walk_v4, xlb_fragment_v4, xlb_icmp_v4, xlb_connection_v4, xlb_begin_v4, xlb_send_v4, xlb_answer_v4);
+ways!(v6, walk_v6, xlb_fragment_v6, xlb_icmp_v6, xlb_connection_v6, xlb_begin_v6, xlb_send_v6, xlb_answer_v6);
+
+macro_rules! opening {
+    ($address:ty, $point:ident, $add:ident) => {
+        /// [`open::point`] as its number; on a desk that is not there, that of a real server that takes nothing.
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $point(
+            context: *mut xdp_md,
+            desk: *mut Desk<$address>,
+            real_server: u32,
+            attempt: u32,
+        ) -> u32 {
+            // SAFETY: the caller's desk, for the length of the call.
+            let Some(desk) = (unsafe { desk.as_mut() }) else { return Pointed::Full as u32 };
+            let context = XdpContext::new(context);
+            open::point(&mut Maps::new(&context), desk, real_server, attempt) as u32
+        }
+
+        /// [`open::add`] as its number; on a desk that is not there, that of no room.
+        #[inline(never)]
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $add(desk: *mut Desk<$address>) -> u32 {
+            // As in `xlb_choose`.
+            let context = XdpContext::new(core::ptr::null_mut());
+            // SAFETY: the caller's desk, for the length of the call.
+            let Some(desk) = (unsafe { desk.as_mut() }) else { return Added::Full as u32 };
+            open::add(&mut Maps::new(&context), desk) as u32
+        }
+    };
+}
+
+opening!(V4, xlb_point_v4, xlb_add_v4);
+opening!(V6, xlb_point_v6, xlb_add_v6);
 
 /// [`select::choose`], with its selection in the arguments a global function can have.
 #[inline(never)]

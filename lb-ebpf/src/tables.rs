@@ -10,8 +10,10 @@ use lb_common::{
 };
 
 use crate::{
+    desk::Desk,
     fragment::{FragmentKey, Ports},
     mark::Question,
+    open::{Added, Pointed},
     select::Selection,
 };
 
@@ -108,6 +110,12 @@ pub trait Tables<A: Address>: Common {
 
     /// Removes a template.
     fn remove_template(&mut self, key: &TemplateKey<A>);
+
+    /// [`crate::open::point`]; the kernel's tables do it in a function that is verified by itself.
+    fn point(&mut self, desk: &mut Desk<A>, real_server: u32, attempt: u32) -> Pointed;
+
+    /// [`crate::open::add`]; the kernel's tables do it in a function that is verified by itself.
+    fn add(&mut self, desk: &mut Desk<A>) -> Added;
 
     /// What the replies of this real server come from, where that is unambiguous.
     fn reverse(&self, real_server: &ServiceKey<A>) -> Option<ServiceKey<A>>;

@@ -28,6 +28,13 @@ impl Verdict {
         Self(NonZeroU32::MIN.saturating_add((interface as u32) << 16 | disposition << 8 | outcome as u32))
     }
 
+    /// The same, through the interface with this index.
+    #[must_use]
+    #[inline(always)]
+    pub const fn through(self, interface: u16) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(self.bits() & 0xffff | (interface as u32) << 16))
+    }
+
     #[inline(always)]
     const fn bits(self) -> u32 {
         self.0.get() - 1

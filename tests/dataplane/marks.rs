@@ -147,7 +147,7 @@ fn tables<A: OfFamily>(memory: &mut Memory, marks: &Marks<A>, none: A) {
     };
     for (MarkPrefix { length, address }, rules) in marks {
         let prefix = MarkPrefix { length: *length, address: *address };
-        A::of_mut(memory).marks.insert(prefix, MarkRules::new(rules, unused));
+        A::family_mut(memory).marks.insert(prefix, MarkRules::new(rules, unused));
     }
 }
 

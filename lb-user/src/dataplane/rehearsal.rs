@@ -20,8 +20,10 @@ use lb_common::{
     template::{Template, TemplateKey},
 };
 use lb_ebpf::{
+    desk::Desk,
     fragment::{FragmentKey, Ports},
     mark::{self, Question},
+    open::{self, Added, Pointed},
     scan,
     select::{self, Selection},
     tables::{Common, Refused, Route, Tables},
@@ -209,6 +211,14 @@ macro_rules! tables {
                 let found = mark::classify(self, question);
                 self.note(Note::Marked((found != NOBODY).then_some(found)));
                 found
+            }
+
+            fn point(&mut self, desk: &mut Desk<$address>, real_server: u32, attempt: u32) -> Pointed {
+                open::point(self, desk, real_server, attempt)
+            }
+
+            fn add(&mut self, desk: &mut Desk<$address>) -> Added {
+                open::add(self, desk)
             }
 
             fn template(&mut self, key: &TemplateKey<$address>) -> Option<&mut Template> {
