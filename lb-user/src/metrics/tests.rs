@@ -131,6 +131,7 @@ fn every_promised_metric_is_there_and_no_other() {
         "xlb_real_server_weight",
         "xlb_reconciled_total",
         "xlb_virtual_server_info",
+        "xlb_virtual_server_persistent_clients",
         "xlb_virtual_server_up",
         "xlb_vrrp_state",
         "xlb_vrrp_transitions_total",
