@@ -22,7 +22,10 @@ fn who_is_on_the_real_servers_link_reaches_all_of_them_through_the_vip_itself_in
         for server in &site.servers {
             let answers = server.namespace.inside(|| http::count(vip, REQUESTS))??;
             eprintln!("{} asks {vip}: {answers:?}", server.name);
-            assert_eq!(answers.into_values().collect::<Vec<_>>(), [REQUESTS / POOL; POOL as usize]);
+            assert_eq!(answers.values().sum::<u32>(), REQUESTS);
+            // Where a port is taken the next in turn takes the connection.
+            let even = REQUESTS / POOL;
+            assert!(answers.len() == POOL as usize && answers.values().all(|&it| it.abs_diff(even) <= 2));
         }
     }
     let asked = vips().len() * site.servers.len() * REQUESTS as usize;
