@@ -49,17 +49,17 @@ const NETWORK: usize = size_of::<Ethernet>();
 /// The ways of a packet on the desk.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// [`fragment::fragment`]
+    /// A fragment: [`crate::fragment`].
     Fragment,
-    /// [`quote::translate`]
+    /// ICMP: `quote`.
     Icmp,
-    /// [`follow_connection`]
+    /// As one of a known connection: `review`, `unproven`.
     Connection,
-    /// [`begin`]
+    /// As the first of a connection, or of none: [`crate::open`], `stateless`.
     Begin,
-    /// [`send`] it, to end as the verdict of this word.
+    /// Out as the desk says, to end as the verdict of this word.
     Send(u32),
-    /// [`answer::answer`] to a packet that ended as the outcome of this number.
+    /// The answer to a packet that ended as the outcome of this number: `answer`.
     Answer(u32),
 }
 
