@@ -61,4 +61,8 @@ pub mod map {
     pub const TEMPLATES_V4: &str = "TEMPLATES_V4";
     /// `TemplateKey<V6>` -> `Template`.
     pub const TEMPLATES_V6: &str = "TEMPLATES_V6";
+    /// `DroppedFrame`s, while somebody watches.
+    pub const DROPS: &str = "DROPS";
+    /// Whether somebody watches, one element.
+    pub const DROPS_WATCHED: &str = "DROPS_WATCHED";
 }
