@@ -86,6 +86,12 @@ impl Daemon {
         Process::start(command, &self.socket.with_file_name("command.log"))
     }
 
+    /// `xlb doctor --json` on the balancer; it may find that something is wrong.
+    pub fn doctor(&self, site: &Site) -> Result<Output> {
+        let mut command = site.balancer.command(&self.program);
+        Ok(command.args(["doctor", "--json", "-c"]).arg(&self.configuration).output()?)
+    }
+
     /// `xlb status --json`.
     pub fn status(&self) -> Result<Value> {
         Ok(serde_json::from_str(&self.xlb(&["status", "--json"])?)?)
