@@ -63,6 +63,6 @@ pub mod map {
     pub const TEMPLATES_V6: &str = "TEMPLATES_V6";
     /// `DroppedFrame`s, while somebody watches.
     pub const DROPS: &str = "DROPS";
-    /// Whether somebody watches, one element.
+    /// Since when somebody watches, one element; 0 while nobody does.
     pub const DROPS_WATCHED: &str = "DROPS_WATCHED";
 }

@@ -19,7 +19,7 @@ use crate::maps::Maps;
 #[btf_map]
 static DROPS: RingBuf<DroppedFrame, { BUFFER as usize }> = RingBuf::new();
 
-/// Not 0 while somebody watches.
+/// Since when somebody watches, another number each time; 0 while nobody does.
 #[btf_map]
 static DROPS_WATCHED: Array<u32, 1> = Array::new();
 
@@ -32,18 +32,26 @@ struct Told {
     bucket: Bucket<{ limit::DROPS }>,
     /// Dropped packets since the last one that was told of.
     missed: u32,
+    /// The [`DROPS_WATCHED`] that it was told to.
+    watched: u32,
 }
 
 /// Tells of the packet, unless nobody watches, too many were told of this second, or there is no room.
 #[inline(always)]
 pub fn tell(context: &XdpContext, outcome: u16) {
-    if DROPS_WATCHED.get(0).is_none_or(|watched| *watched == 0) {
+    let watched = DROPS_WATCHED.get(0).copied().unwrap_or(0);
+    if watched == 0 {
         return;
     }
     let maps = Maps::new(context);
     let Some(settings) = maps.settings() else { return };
     // SAFETY: this CPU's own, for one packet at a time; integers, zeroed at first.
     let Some(told) = DROPS_TOLD.get_ptr_mut(0).map(|told| unsafe { &mut *told }) else { return };
+    if told.watched != watched {
+        // Those who watch now have missed nothing of this.
+        told.watched = watched;
+        told.missed = 0;
+    }
     if !told.bucket.take(maps.now(), settings.ticks_per_second) {
         told.missed = told.missed.wrapping_add(1);
         return;

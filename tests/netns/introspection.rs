@@ -177,20 +177,23 @@ fn dropped_packets_are_shown_to_those_who_watch_as_many_as_may_be() -> Result<()
     const SHOWN: usize = 420;
     const FLAGS: [u8; 2] = [0x50, 0x03];
     let site = Site::create(Shape::default())?;
-    let daemon = daemon(&site, &virtual_server(&site, "web", vips()[0], &[1, 1, 1], "")?)?;
+    let mut daemon = daemon(&site, &virtual_server(&site, "web", vips()[0], &[1, 1, 1], "")?)?;
     // From port 40000 to 80, SYN and FIN.
     let segment = [&[0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0][..], &FLAGS, &[0; 6]].concat();
     let socket = site.client.inside(|| Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP)))??;
     let send = || socket.send_to(&segment, &SocketAddr::new(vips()[0].ip(), 0).into());
-    let mut sent = 0;
-    let mut watcher = daemon.begin(&["drops", "--json", "-n", &SHOWN.to_string()])?;
-    wait_until("enough dropped packets to be shown", PATIENCE, || {
-        sent += (0..100).filter(|_| send().is_ok()).count() as u64;
-        !watcher.is_running()
-    })?;
-    let lines = lines(&watcher.log())?;
-    assert_eq!(lines.len(), SHOWN);
-    for line in &lines {
+    let watch = |daemon: &Daemon, count: usize| -> Result<(Vec<Value>, u64)> {
+        let mut sent = 0;
+        let mut watcher = daemon.begin(&["drops", "--json", "-n", &count.to_string()])?;
+        wait_until("enough dropped packets to be shown", PATIENCE, || {
+            sent += (0..100).filter(|_| send().is_ok()).count() as u64;
+            !watcher.is_running()
+        })?;
+        Ok((lines(&watcher.log())?, sent))
+    };
+    let (shown, sent) = watch(&daemon, SHOWN)?;
+    assert_eq!(shown.len(), SHOWN);
+    for line in &shown {
         let packet = &line["packet"];
         assert_eq!((&line["outcome"], &line["interface"]), (&"bad_tcp_flags".into(), &"outside".into()));
         assert_eq!((&packet["source"], &packet["source_port"]), (&"198.51.100.2".into(), &40_000.into()));
@@ -200,7 +203,14 @@ fn dropped_packets_are_shown_to_those_who_watch_as_many_as_may_be() -> Result<()
         );
         assert_eq!(line["length"], 14 + 20 + 20);
     }
-    let missed: u64 = lines.iter().filter_map(|line| line["missed"].as_u64()).sum();
+    let missed: u64 = shown.iter().filter_map(|line| line["missed"].as_u64()).sum();
     assert!(missed > 0 && missed + SHOWN as u64 <= sent, "{missed} of {sent} missed");
+
+    // A new daemon goes on with the same ring buffer, and what was missed before is not its watchers' affair.
+    daemon.process.kill()?;
+    daemon.restart(&site)?;
+    let (both, _) = watch(&daemon, 1)?;
+    assert_eq!(both.len(), SHOWN + 1);
+    assert_eq!(both[SHOWN]["missed"], 0, "{}", both[SHOWN]);
     Ok(())
 }

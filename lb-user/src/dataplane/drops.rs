@@ -38,7 +38,8 @@ impl Drops {
     /// The map cannot be written.
     pub fn watch(&mut self) -> Result<(), MapError> {
         while self.ring.next().is_some() {}
-        self.watched.set(0, 1, 0)
+        let seconds = uptime().as_secs();
+        self.watched.set(0, u32::try_from(seconds).unwrap_or(u32::MAX).max(1), 0)
     }
 
     /// Ends it.
@@ -71,6 +72,9 @@ impl AsRawFd for Drops {
 /// How long ago something was, by the clock of [`DroppedFrame::at`].
 #[must_use]
 pub fn age(at: u64) -> Duration {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
-    now.saturating_sub(Duration::from_nanos(at))
+    uptime().saturating_sub(Duration::from_nanos(at))
+}
+
+fn uptime() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }

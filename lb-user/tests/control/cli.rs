@@ -129,6 +129,7 @@ async fn every_verb_exits_with_the_code_of_what_happened() {
         (&[], 2, "", "Usage"),
         (&["run", "-c", "/nonexistent/xlb.toml"], 2, "", "/nonexistent/xlb.toml"),
         (&["check", "-c", "/nonexistent/xlb.toml"], 2, "", "/nonexistent/xlb.toml"),
+        (&["doctor", "-c", "/nonexistent/xlb.toml"], 2, "", "/nonexistent/xlb.toml"),
     ] {
         expect(&fake.socket, arguments, code, stdout, stderr).await;
     }
