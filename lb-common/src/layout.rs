@@ -61,4 +61,8 @@ pub mod map {
     pub const TEMPLATES_V4: &str = "TEMPLATES_V4";
     /// `TemplateKey<V6>` -> `Template`.
     pub const TEMPLATES_V6: &str = "TEMPLATES_V6";
+    /// `DroppedFrame`s, while somebody watches.
+    pub const DROPS: &str = "DROPS";
+    /// Since when somebody watches, one element; 0 while nobody does.
+    pub const DROPS_WATCHED: &str = "DROPS_WATCHED";
 }

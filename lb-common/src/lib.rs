@@ -8,6 +8,7 @@
 pub mod addr;
 pub mod connection;
 pub mod counter;
+pub mod drops;
 pub mod hash;
 pub mod layout;
 pub mod limits;

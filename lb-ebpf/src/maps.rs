@@ -26,7 +26,7 @@ use lb_common::{
 use lb_ebpf::{
     desk::{Desk, Workspace},
     fragment::{FragmentKey, Ports},
-    limit::Bucket,
+    limit::{self, Bucket},
     mark::Question,
     open::{Added, Pointed},
     select::Selection,
@@ -105,7 +105,7 @@ static FRAGMENTS_V4: LruHashMap<FragmentKey<V4>, Ports, { FRAGMENTS as usize }> 
 #[btf_map]
 static FRAGMENTS_V6: LruHashMap<FragmentKey<V6>, Ports, { FRAGMENTS as usize }> = LruHashMap::new();
 #[btf_map]
-static ANSWERS: PerCpuArray<Bucket, 1> = PerCpuArray::new();
+static ANSWERS: PerCpuArray<Bucket<{ limit::ANSWERS }>, 1> = PerCpuArray::new();
 #[btf_map]
 static MARKS_V4: LpmTrie<V4, MarkRules<V4>, { MARK_PREFIXES as usize }> = LpmTrie::new();
 #[btf_map]

@@ -22,7 +22,7 @@ use crate::{
     desk::Desk,
     fragment::{FragmentKey, Ports},
     ip::Ip,
-    limit::Bucket,
+    limit::{ANSWERS, Bucket},
     mark::{self, Question},
     open::{self, Added, Pointed},
     packet::{Header, Packet, REACH},
@@ -166,7 +166,7 @@ pub struct Memory {
     /// Their traffic by row.
     pub traffic: BTreeMap<u32, [Counter; Row::EACH as usize]>,
     /// What is left of the answers that may be given; none is no limit.
-    pub answers: Option<Bucket>,
+    pub answers: Option<Bucket<ANSWERS>>,
     /// Entries the established tables take, each direction counted; none is no limit.
     pub capacity: Option<usize>,
     /// IPv4.

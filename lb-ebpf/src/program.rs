@@ -29,6 +29,7 @@ use lb_ebpf::{
 };
 
 use crate::{
+    drops,
     maps::{self, Maps},
     xdp::{self, Frame},
 };
@@ -53,7 +54,10 @@ pub fn xlb(context: XdpContext) -> u32 {
     }
     match verdict.disposition() {
         Disposition::Pass | Disposition::Kernel => XDP_PASS,
-        Disposition::Drop => XDP_DROP,
+        Disposition::Drop => {
+            xlb_tell(context.ctx, verdict.number());
+            XDP_DROP
+        }
         Disposition::Send if u32::from(verdict.interface()) == arrived && maps.may_transmit(arrived) => {
             XDP_TX
         }
@@ -230,6 +234,14 @@ pub fn marked_apart_v4(question: &Question<V4>) -> u32 {
 pub fn marked_apart_v6(question: &Question<V6>) -> u32 {
     let (destination, source) = (question.destination.words(), question.source.words());
     xlb_marked_v6(destination.0, destination.1, source.0, source.1, about(question))
+}
+
+/// [`drops::tell`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn xlb_tell(context: *mut xdp_md, outcome: u32) -> u32 {
+    drops::tell(&XdpContext::new(context), outcome as u16);
+    0
 }
 
 /// [`xdp::sum`].

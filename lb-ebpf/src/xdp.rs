@@ -134,10 +134,11 @@ pub fn sum(context: &XdpContext, offset: usize, length: usize) -> u32 {
         if done >= length {
             return u32::from(fold(sum));
         }
-        let size = core::cmp::min(length - done, CHUNK) & (2 * CHUNK - 1);
-        if size == 0 || size > CHUNK {
-            return NO_SUM;
-        }
+        // Linux 6.1's verifier forgets what a comparison says of a copy, and the compiler leaves out a mask that a
+        // comparison makes needless: through memory, of which neither knows anything, the mask stays and is seen.
+        let last = core::cmp::min(length - done, CHUNK) - 1;
+        // SAFETY: a word of our own.
+        let size = (unsafe { (&raw const last).read_volatile() } & (CHUNK - 1)) + 1;
         // SAFETY: `scratch` points to a chunk and a word of this CPU's own, `size` is at most a chunk; the helpers check
         // the rest themselves. The last word is zero before its first bytes are overwritten: that pads the chunk to the
         // multiple of 4 that `bpf_csum_diff` wants.

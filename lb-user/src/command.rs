@@ -6,7 +6,9 @@ mod complete;
 mod completions;
 mod connections;
 mod diff;
+mod doctor;
 mod drain;
+mod drops;
 mod events;
 mod explain;
 mod man;
@@ -72,9 +74,11 @@ enum Verb {
     Remove(real_server::Args),
     Reload(reload::Args),
     Diff(diff::Args),
+    Doctor(doctor::Args),
     Events(events::Args),
     Vrrp(vrrp::Args),
     Connections(connections::Args),
+    Drops(drops::Args),
     Explain(explain::Args),
     Unload(unload::Args),
     Completions(completions::Args),
@@ -108,6 +112,7 @@ fn run(Cli { socket, verb }: Cli) -> anyhow::Result<()> {
     match verb {
         Verb::Run(args) => run::run(args, socket),
         Verb::Check(args) => check::run(&args),
+        Verb::Doctor(args) => wait_for(doctor::run(&args)),
         Verb::Completions(args) => completions::run(&args),
         Verb::Man(args) => man::run(&args),
         Verb::Status(args) => wait_for(status::run(&client, &args)),
@@ -123,6 +128,7 @@ fn run(Cli { socket, verb }: Cli) -> anyhow::Result<()> {
         Verb::Events(args) => wait_for(events::run(&client, &args)),
         Verb::Vrrp(args) => wait_for(vrrp::run(&client, args)),
         Verb::Connections(args) => wait_for(connections::run(&client, args)),
+        Verb::Drops(args) => wait_for(drops::run(&client, &args)),
         Verb::Explain(args) => wait_for(explain::run(&client, args)),
         Verb::Unload(args) => wait_for(unload::run(&client, &args)),
     }

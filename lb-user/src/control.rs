@@ -11,6 +11,7 @@
 //! | `GET /v1/diff` | [`Changes`] that a reload would make |
 //! | `GET /v1/events[?follow=true]` | [`event::Event`]s as a list; followed, as a stream of server-sent events |
 //! | `GET /v1/connections[?virtual_server=&client=&real_server=&state=&limit=]` | [`connections::Connection`]s, one JSON object per line |
+//! | `GET /v1/drops` | [`drops::Dropped`] packets from now on, one JSON object per line |
 //! | `GET /v1/explain?client=&vip=[&port=][&udp=true][&interface=]` | [`explain::Explanation`] |
 //! | `GET /metrics`, `/healthz`, `/readyz` | for Prometheus and probes; text |
 //! | `PUT /v1/virtual_servers/VS/real_servers/RS/weight` | `{"weight":50}` |
@@ -29,6 +30,7 @@ pub mod client;
 mod connection;
 pub mod connections;
 mod desk;
+pub mod drops;
 pub mod event;
 pub mod explain;
 mod extract;

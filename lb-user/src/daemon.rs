@@ -2,9 +2,11 @@
 
 mod changes;
 mod connections;
+mod drops;
 mod elections;
 mod engine;
 mod explain;
+mod headers;
 mod journal;
 mod overrides;
 mod passive;
@@ -45,6 +47,7 @@ use crate::{
     host::{on_link, watch::HostEvent},
     pool::blindness::Sight,
 };
+use drops::Door;
 use elections::{Elections, Heard};
 use engine::{Engine, News};
 use journal::Journal;
@@ -108,6 +111,7 @@ struct Daemon {
     unsaved: bool,
     /// Room for those who read the connections.
     readers: Arc<Semaphore>,
+    drops: Door,
     shutdown: CancellationToken,
 }
 
@@ -231,6 +235,7 @@ impl Daemon {
             Request::Diff => self.difference().map(Reply::Changes),
             Request::Events { follow } => Ok(Reply::Events(self.journal.feed(follow))),
             Request::Connections(query) => self.connections(query),
+            Request::Drops => self.drops.enter(),
             Request::Explain(question) => {
                 self.explain(&question).map(|explanation| Reply::Explanation(Box::new(explanation)))
             }

@@ -5,6 +5,7 @@ pub mod batch;
 pub mod clock;
 pub mod connections;
 pub mod counters;
+pub mod drops;
 pub mod leases;
 pub mod load;
 pub mod maps;

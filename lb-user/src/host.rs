@@ -4,5 +4,6 @@ pub mod addresses;
 pub mod interfaces;
 pub mod links;
 pub mod on_link;
+pub mod reach;
 pub mod sysctl;
 pub mod watch;

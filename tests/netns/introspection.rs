@@ -2,14 +2,16 @@
 //! real servers know.
 
 use std::collections::BTreeMap;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use anyhow::{Context, Result, ensure};
 use lb_tests::udp::{self, Echo};
 use lb_tests::{Daemon, Shape, Site, http::Connection, wait_until};
 use serde_json::Value;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::given::{PATIENCE, daemon, vips, virtual_server};
+use crate::marks::shop;
 
 fn lines(printed: &str) -> Result<Vec<Value>> {
     Ok(printed.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
@@ -145,5 +147,70 @@ fn what_is_not_balanced_is_explained_too() -> Result<()> {
     assert_eq!((&found[0]["client"], &found[0]["name"]), (&client.as_str().into(), &server.into()));
     let said = explain(&daemon, &client, &vip, &["--protocol", "udp"])?;
     assert_eq!((&said["known"], &said["name"]), (&true.into(), &server.into()), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_mark_and_a_bound_client_are_explained() -> Result<()> {
+    let site = Site::create(Shape::default())?;
+    let daemon = daemon(&site, &shop(&site))?;
+    let [vip, _] = vips();
+    let other_port = SocketAddr::new(vip.ip(), 443).to_string();
+    let reasons = |said: &Value| said["reasons"].to_string();
+    let first = explain(&daemon, "198.51.100.2", &other_port, &["--interface", "outside"])?;
+    assert_eq!((&first["virtual_server"], &first["outcome"]), (&"shop".into(), &"new_connection".into()));
+    assert!(reasons(&first).contains("a firewall mark of shop fits"), "{first}");
+    assert!(!reasons(&first).contains("bound"), "{first}");
+
+    let server = site.client.inside(|| Connection::open(vip)?.get("/"))??.trim().to_owned();
+    assert_eq!(first["name"], server.as_str());
+    let second = explain(&daemon, "198.51.100.2", &other_port, &["--interface", "outside"])?;
+    assert_eq!((&second["name"], &second["known"]), (&server.as_str().into(), &false.into()), "{second}");
+    let bound = format!("the client is bound to {server} by persistence");
+    assert!(reasons(&second).contains(&bound), "{second}");
+    Ok(())
+}
+
+#[test]
+fn dropped_packets_are_shown_to_those_who_watch_as_many_as_may_be() -> Result<()> {
+    /// More than the CPUs tell of in the first second.
+    const SHOWN: usize = 420;
+    const FLAGS: [u8; 2] = [0x50, 0x03];
+    let site = Site::create(Shape::default())?;
+    let mut daemon = daemon(&site, &virtual_server(&site, "web", vips()[0], &[1, 1, 1], "")?)?;
+    // From port 40000 to 80, SYN and FIN.
+    let segment = [&[0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0][..], &FLAGS, &[0; 6]].concat();
+    let socket = site.client.inside(|| Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::TCP)))??;
+    let send = || socket.send_to(&segment, &SocketAddr::new(vips()[0].ip(), 0).into());
+    let watch = |daemon: &Daemon, count: usize| -> Result<(Vec<Value>, u64)> {
+        let mut sent = 0;
+        let mut watcher = daemon.begin(&["drops", "--json", "-n", &count.to_string()])?;
+        wait_until("enough dropped packets to be shown", PATIENCE, || {
+            sent += (0..100).filter(|_| send().is_ok()).count() as u64;
+            !watcher.is_running()
+        })?;
+        Ok((lines(&watcher.log())?, sent))
+    };
+    let (shown, sent) = watch(&daemon, SHOWN)?;
+    assert_eq!(shown.len(), SHOWN);
+    for line in &shown {
+        let packet = &line["packet"];
+        assert_eq!((&line["outcome"], &line["interface"]), (&"bad_tcp_flags".into(), &"outside".into()));
+        assert_eq!((&packet["source"], &packet["source_port"]), (&"198.51.100.2".into(), &40_000.into()));
+        assert_eq!(
+            (&packet["flags"], &packet["protocol"]),
+            (&serde_json::json!(["SYN", "FIN"]), &"tcp".into())
+        );
+        assert_eq!(line["length"], 14 + 20 + 20);
+    }
+    let missed: u64 = shown.iter().filter_map(|line| line["missed"].as_u64()).sum();
+    assert!(missed > 0 && missed + SHOWN as u64 <= sent, "{missed} of {sent} missed");
+
+    // A new daemon goes on with the same ring buffer, and what was missed before is not its watchers' affair.
+    daemon.process.kill()?;
+    daemon.restart(&site)?;
+    let (both, _) = watch(&daemon, 1)?;
+    assert_eq!(both.len(), SHOWN + 1);
+    assert_eq!(both[SHOWN]["missed"], 0, "{}", both[SHOWN]);
     Ok(())
 }

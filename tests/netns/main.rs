@@ -3,6 +3,7 @@
 mod accounting;
 mod bad_input;
 mod control;
+mod doctor;
 mod download;
 mod figures;
 mod given;

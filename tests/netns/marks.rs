@@ -15,7 +15,7 @@ const PORTS: [u16; 2] = [80, 443];
 const CLIENTS: u8 = 6;
 
 /// Marks both ports; real servers keep the port.
-fn shop(site: &Site) -> String {
+pub(crate) fn shop(site: &Site) -> String {
     let reals: Vec<_> = site
         .servers
         .iter()

@@ -79,6 +79,19 @@ impl Daemon {
         Ok(command.arg("-s").arg(&self.socket).args(arguments).output()?)
     }
 
+    /// Starts a command that goes on by itself; what it prints is its log.
+    pub fn begin(&self, arguments: &[&str]) -> Result<Process> {
+        let mut command = std::process::Command::new(&self.program);
+        command.arg("-s").arg(&self.socket).args(arguments);
+        Process::start(command, &self.socket.with_file_name("command.log"))
+    }
+
+    /// `xlb doctor --json` on the balancer; it may find that something is wrong.
+    pub fn doctor(&self, site: &Site) -> Result<Output> {
+        let mut command = site.balancer.command(&self.program);
+        Ok(command.args(["doctor", "--json", "-c"]).arg(&self.configuration).output()?)
+    }
+
     /// `xlb status --json`.
     pub fn status(&self) -> Result<Value> {
         Ok(serde_json::from_str(&self.xlb(&["status", "--json"])?)?)

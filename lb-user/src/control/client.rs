@@ -127,6 +127,15 @@ impl Client {
         self.lines(&format!("/v1/connections{}", query.encoded())).await
     }
 
+    /// Packets that are dropped from now on.
+    ///
+    /// # Errors
+    ///
+    /// The daemon is not reachable, or too many watch already.
+    pub async fn drops(&self) -> Result<Lines, ClientError> {
+        self.lines("/v1/drops").await
+    }
+
     /// What would become of a packet.
     ///
     /// # Errors

@@ -73,6 +73,8 @@ pub enum Request {
     },
     /// Connections, as they are found.
     Connections(Query),
+    /// Dropped packets, from now on until the client leaves.
+    Drops,
     /// What would become of a packet.
     Explain(Question),
     /// The Prometheus text.
@@ -230,7 +232,7 @@ pub enum Reply {
     Metrics(String),
     /// To [`Request::Explain`].
     Explanation(Box<Explanation>),
-    /// To [`Request::Connections`]: JSON, one object per line, in pieces of any length.
+    /// To [`Request::Connections`] and [`Request::Drops`]: JSON, one object per line, in pieces of any length.
     Lines(mpsc::Receiver<io::Result<Bytes>>),
 }
 

@@ -57,6 +57,7 @@ fn reads() -> Router<Desk> {
         .route("/v1/diff", get(async |reader: Reader| reader.ask(Request::Diff).await))
         .route("/v1/events", get(events))
         .route("/v1/connections", get(connections))
+        .route("/v1/drops", get(async |reader: Reader| reader.ask(Request::Drops).await))
         .route("/v1/explain", get(explain))
 }
 

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Daemon, Events, KernelLog, RunOptions, connections,
+    drops::Door,
     elections::{self, Elections, Slots},
     engine::Engine,
     journal::Journal,
@@ -46,6 +47,7 @@ use crate::{
     dataplane::{
         attach::{self, Target},
         clock::Clock,
+        drops::Drops,
         leases::Leases,
         load::{self, Loaded},
         maps::Maps,
@@ -337,6 +339,8 @@ async fn finish(
         .spawn(move || sweeper::run(maps, clock, || clock_programs.now(), &rules, &wake, &sweeps))
         .context("cannot start the sweep")?;
 
+    let drops = Door::open(Drops::open(&pins)?).context("cannot watch dropped packets")?;
+
     let (mut elections, vrrp) = Elections::new(slots);
     if let Some(leases) = leases {
         let config = engine.config.vrrp.clone();
@@ -361,6 +365,7 @@ async fn finish(
         reconciled: Reconciled::default(),
         unsaved: false,
         readers: Arc::new(Semaphore::new(connections::READERS)),
+        drops,
         shutdown,
     };
     let events = Events {

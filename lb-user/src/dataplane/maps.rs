@@ -82,7 +82,7 @@ pub struct Maps {
     pub v6: FamilyMaps<V6>,
 }
 
-fn open<M: TryFrom<Map, Error = MapError>>(pins: &Pins, name: &str) -> Result<M, MapError> {
+pub(super) fn open<M: TryFrom<Map, Error = MapError>>(pins: &Pins, name: &str) -> Result<M, MapError> {
     Map::from_map_data(MapData::from_pin(pins.map(name))?)?.try_into()
 }
 

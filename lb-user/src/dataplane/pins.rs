@@ -47,6 +47,9 @@ pub enum PinError {
     Busy(PathBuf),
 }
 
+/// Where a bpffs is mounted by whoever needs it.
+pub const USUAL: &str = "/sys/fs/bpf";
+
 /// The pin directory, held by this process alone.
 #[derive(Debug)]
 pub struct Pins {
@@ -147,13 +150,22 @@ pub fn is_pinned(root: &Path) -> bool {
         .any(|directory| fs::read_dir(root.join(directory)).is_ok_and(|mut entries| entries.next().is_some()))
 }
 
+/// Whether `root` is, or would be made, on a bpffs that is mounted already.
+#[must_use]
+pub fn is_on_bpffs(root: &Path) -> bool {
+    statfs(existing(root)).is_ok_and(|stat| stat.filesystem_type() == BPF_FS_MAGIC)
+}
+
+fn existing(root: &Path) -> &Path {
+    root.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"))
+}
+
 /// Makes sure that `root` will be on a bpffs: mounts one at /sys/fs/bpf if that is where it belongs and none is there.
 fn ensure_bpffs(root: &Path) -> Result<(), PinError> {
-    let exists = root.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
-    if statfs(exists).is_ok_and(|stat| stat.filesystem_type() == BPF_FS_MAGIC) {
+    if is_on_bpffs(root) {
         return Ok(());
     }
-    let usual = Path::new("/sys/fs/bpf");
+    let (exists, usual) = (existing(root), Path::new(USUAL));
     let at = if root.starts_with(usual) { usual } else { exists };
     let refused = |source: io::Error| PinError::NotBpffs { path: root.to_owned(), at: at.to_owned(), source };
     if at != usual {

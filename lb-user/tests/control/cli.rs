@@ -10,6 +10,12 @@ use super::fake::{Fake, SILENT};
 /// A row of `xlb connections`.
 const CONNECTION: &str = "tcp    198.51.100.7:40000     192.0.2.10:80          10.0.0.11:8080         SYN_RECV         2s      58s  half-open\n";
 
+/// What `xlb drops` prints.
+const DROPS: &str = "\
+2026-01-01T00:00:00.123Z  eth0        bad_tcp_flags        vlan 7 tcp 198.51.100.7:40000 > 192.0.2.10:80 SYN,FIN fragment 9 at 0+, 58 bytes
+2026-01-01T00:00:00.123Z  eth0        bad_tcp_flags        vlan 7 tcp 198.51.100.7:40000 > 192.0.2.10:80 SYN,FIN fragment 9 at 0+, 58 bytes  (3 before it are not shown)
+";
+
 /// What `xlb explain` prints.
 const EXPLANATION: &str = "\
 packet          tcp 198.51.100.7:40000 -> 192.0.2.10:80 on eth0
@@ -96,6 +102,14 @@ async fn every_verb_exits_with_the_code_of_what_happened() {
         ),
         (&["connections", "--state", "SLEEPY"], 2, "", "TIME_WAIT"),
         (&["connections", "--client", "somebody"], 2, "", "invalid IP address"),
+        (&["drops", "-n", "2"], 0, DROPS, ""),
+        (
+            &["drops", "-n", "1", "--json"],
+            0,
+            r#""outcome":"bad_tcp_flags","length":58,"packet":{"vlans":[7]"#,
+            "",
+        ),
+        (&["drops"], 1, DROPS, "the daemon at "),
         (&["explain", "198.51.100.7:40000", "192.0.2.10:80"], 0, EXPLANATION, ""),
         (
             &["explain", "2001:db8::7", "[2001:db8::10]:53", "--protocol", "udp", "--interface", "eth1"],
@@ -115,6 +129,7 @@ async fn every_verb_exits_with_the_code_of_what_happened() {
         (&[], 2, "", "Usage"),
         (&["run", "-c", "/nonexistent/xlb.toml"], 2, "", "/nonexistent/xlb.toml"),
         (&["check", "-c", "/nonexistent/xlb.toml"], 2, "", "/nonexistent/xlb.toml"),
+        (&["doctor", "-c", "/nonexistent/xlb.toml"], 2, "", "/nonexistent/xlb.toml"),
     ] {
         expect(&fake.socket, arguments, code, stdout, stderr).await;
     }

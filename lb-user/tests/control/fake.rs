@@ -10,6 +10,7 @@ use std::{
 use lb_user::control::{
     Action, Call, Caller, Change, Changes, Code, Failure, Readiness, Reply, Request, Write,
     connections::{Connection, State},
+    drops::{Dropped, Fragment, Packet},
     event::{Event, Feed, Kind},
     explain::{Explanation, Question},
     server::{self, Limits},
@@ -125,6 +126,14 @@ fn answer(
             }
             Ok(Reply::Lines(lines))
         }
+        Request::Drops => {
+            let (lines, receiver) = mpsc::channel(2);
+            for dropped in [dropped(0), dropped(3)] {
+                let line = format!("{}\n", serde_json::to_string(&dropped).unwrap());
+                lines.try_send(Ok(line.into())).unwrap();
+            }
+            Ok(Reply::Lines(receiver))
+        }
         Request::Explain(question) => Ok(Reply::Explanation(Box::new(explanation(&question)))),
         Request::Metrics => Ok(Reply::Metrics("xlb_build_info 1\n".to_owned())),
         Request::Write { if_generation: Some(seen), .. } if seen != *generation => {
@@ -177,6 +186,29 @@ pub(crate) fn connection() -> Connection {
         half_open: true,
         adopted: false,
         source_nat: false,
+    }
+}
+
+/// A dropped packet with one of everything.
+fn dropped(missed: u64) -> Dropped {
+    Dropped {
+        at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_225_600_123),
+        interface: "eth0".to_owned(),
+        outcome: "bad_tcp_flags".to_owned(),
+        length: 58,
+        packet: Packet {
+            vlans: vec![7],
+            protocol: Some("tcp".to_owned()),
+            source: Some([198, 51, 100, 7].into()),
+            source_port: Some(40_000),
+            destination: Some([192, 0, 2, 10].into()),
+            destination_port: Some(80),
+            flags: vec!["SYN".to_owned(), "FIN".to_owned()],
+            fragment: Some(Fragment { identification: 9, offset: 0, more: true }),
+            malformed: None,
+        },
+        headers: "0102".to_owned(),
+        missed,
     }
 }
 

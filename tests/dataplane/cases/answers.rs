@@ -4,7 +4,7 @@ use lb_common::{
     outcome::Outcome,
     tcp::header::{ACK, FIN, RST, SYN},
 };
-use lb_ebpf::limit::{BURST, Bucket};
+use lb_ebpf::limit::{ANSWERS, Bucket};
 
 use crate::icmp::{LINK, Message};
 use crate::lab::{Lab, reply};
@@ -130,9 +130,9 @@ fn an_answer_quotes_no_more_than_it_may(lab: &mut Lab<'_>) {
 #[test]
 fn answers_are_limited_and_what_is_beyond_is_dropped() {
     let mut lab = Lab::on_host();
-    lab.change(|memory| memory.answers = Some(Bucket { tokens: BURST, refilled: memory.now }));
+    lab.change(|memory| memory.answers = Some(Bucket { tokens: ANSWERS, refilled: memory.now }));
     let syn = tcp(at(CLIENT), at(EMPTY), SYN);
-    for _ in 0..BURST {
+    for _ in 0..ANSWERS {
         assert_eq!(lab.send(&syn).verdict.outcome(), Outcome::Refused);
     }
     lab.leaves_alone(&syn, Outcome::AnswerLimited);

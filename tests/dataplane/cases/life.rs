@@ -229,7 +229,7 @@ fn while_there_is_no_room_a_connection_needs_no_entry(lab: &mut Lab<'_>) {
     lab.reaches(&tcp(first, at(WEB), ACK).numbered(1001, 5001), Outcome::TableFull);
     // One that only adopts, and one that does not otherwise.
     for vip in [WEB, WEB_AGAIN] {
-        for number in CONNECTIONS + 1..CONNECTIONS + 20 {
+        for number in CONNECTIONS + 1..CONNECTIONS + 4 {
             let late = client(number);
             let server = lab.reaches(&tcp(late, at(vip), SYN), Outcome::TableFull);
             for _ in 0..3 {

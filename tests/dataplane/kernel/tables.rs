@@ -17,7 +17,7 @@ use lb_common::{
     service::{ServiceKey, VipKey, lease},
     template::Template,
 };
-use lb_ebpf::limit::BURST;
+use lb_ebpf::limit::ANSWERS;
 use lb_ebpf::memory::{Family, Memory};
 use lb_user::{
     dataplane::{counters, maps::Maps},
@@ -100,7 +100,7 @@ fn fragments<'a, K: Pod, V: Pod>(ebpf: &'a mut Ebpf, name: &str) -> HashMap<&'a 
 /// Lets every CPU answer as many packets as it may at once.
 pub(super) fn allow_answers(ebpf: &mut Ebpf) {
     let mut answers: PerCpuArray<_, [u32; 2]> = ebpf.map_mut("ANSWERS").unwrap().try_into().unwrap();
-    let full = vec![[BURST, 0]; nr_cpus().unwrap()].try_into().unwrap();
+    let full = vec![[ANSWERS, 0]; nr_cpus().unwrap()].try_into().unwrap();
     answers.set(0, full, 0).unwrap();
 }
 
