@@ -19,7 +19,7 @@ use crate::maps::Maps;
 #[btf_map]
 static DROPS: RingBuf<DroppedFrame, { BUFFER as usize }> = RingBuf::new();
 
-/// Since when somebody watches, another number each time; 0 while nobody does.
+/// Since when somebody watches; 0 while nobody does.
 #[btf_map]
 static DROPS_WATCHED: Array<u32, 1> = Array::new();
 

@@ -118,7 +118,7 @@ async fn show(
                 let mut readable = readable?;
                 readable.clear_ready();
                 let (_, wall) = now();
-                while let Some(frame) = readable.get_inner_mut().next() {
+                while let Some(frame) = readable.get_inner_mut().take() {
                     let dropped = dropped(&frame, wall);
                     watchers.iter_mut().for_each(|watcher| watcher.tell(&dropped));
                 }

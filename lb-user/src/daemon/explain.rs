@@ -14,7 +14,7 @@ use lb_ebpf::{
     forward::forward,
     memory::Frame,
     select::{self, Choice, Selection, is_full},
-    tables::{Common as _, Tables},
+    tables::Tables,
 };
 
 use super::{Daemon, failed};
@@ -76,7 +76,7 @@ impl Daemon {
         for note in &notes {
             reasons.push(self.reason(note, protocol));
             if let Note::Chosen(selection, chosen) = note {
-                self.candidates(&mut rehearsal, selection, *chosen, &mut reasons);
+                self.candidates(selection, *chosen, &mut reasons);
             }
         }
         Ok(Explanation {
@@ -140,13 +140,7 @@ impl Daemon {
     }
 
     /// What a choice by load was made from, and why a chosen one is passed over.
-    fn candidates(
-        &self,
-        rehearsal: &mut Rehearsal<'_>,
-        selection: &Selection,
-        chosen: u32,
-        reasons: &mut Vec<String>,
-    ) {
+    fn candidates(&self, selection: &Selection, chosen: u32, reasons: &mut Vec<String>) {
         let by_load = selection.attempt == 0
             && selection.choice == Choice::Scheduled
             && !matches!(
@@ -155,7 +149,8 @@ impl Daemon {
             );
         let pool = self.engine.current.real_servers.iter();
         for (&index, real) in pool.filter(|(_, real)| real.virtual_server == selection.index) {
-            let Some(load) = rehearsal.load(index).copied() else { continue };
+            // Not the rehearsal's, which counts its own packet by now.
+            let Ok(load) = self.engine.maps.loads.get(&index, 0) else { continue };
             if by_load && real.weight > 0 {
                 let (active, inactive) = (load.active, load.inactive);
                 let name = self.real(index);

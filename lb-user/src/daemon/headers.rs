@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use etherparse::{
-    IpNumber, Ipv6ExtensionSlice, LaxNetSlice, LaxSlicedPacket, TcpSlice, TransportSlice, err::Layer,
+    IpNumber, Ipv6ExtensionSlice, LaxNetSlice, LaxSlicedPacket, TcpSlice, TransportSlice, VlanId, err::Layer,
 };
 
 use crate::control::drops::{Fragment, Packet};
@@ -15,7 +15,7 @@ pub(super) fn read(bytes: &[u8]) -> Packet {
         Ok(sliced) => sliced,
         Err(error) => return Packet { malformed: Some(error.to_string()), ..packet },
     };
-    packet.vlans = sliced.vlan_ids().into_iter().map(|id| id.value()).collect();
+    packet.vlans = sliced.vlan_ids().into_iter().map(VlanId::value).collect();
     match &sliced.net {
         Some(LaxNetSlice::Ipv4(ip)) => {
             let header = ip.header();

@@ -52,7 +52,7 @@ impl Drops {
     }
 
     /// The next dropped packet, if there is one.
-    pub fn next(&mut self) -> Option<DroppedFrame> {
+    pub fn take(&mut self) -> Option<DroppedFrame> {
         loop {
             // A record of another layout would be one of another program, and its map was not adopted.
             if let Ok(frame) = DroppedFrame::read_from_bytes(&self.ring.next()?) {
