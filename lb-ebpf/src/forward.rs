@@ -183,6 +183,9 @@ fn network<A: Ip, P: Packet, T: Tables<A>>(
             });
         }
     };
+    if !tables.concerns(datagram.key.source, datagram.key.destination) {
+        return Some(Outcome::NoService.into());
+    }
     let now = tables.now();
     let Some(settings) = tables.settings() else { return Some(Outcome::UnattachedInterface.into()) };
     let lapsed = settings.has_lapsed(now);

@@ -59,6 +59,9 @@ pub(crate) struct Args {
     /// For `packet`: another kernel object with the same maps, measured in turns with the program's own
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
+    /// For `packet`: only cases whose names contain this; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    only: Vec<String>,
 }
 
 /// How thoroughly a group measures.
@@ -77,6 +80,8 @@ pub(crate) struct Subject {
     pub(crate) program: PathBuf,
     /// Another kernel object.
     pub(crate) against: Option<PathBuf>,
+    /// Parts of the names of the cases that are wanted; all when there is none.
+    pub(crate) only: Vec<String>,
     /// How thorough to be.
     pub(crate) effort: Effort,
 }
@@ -104,6 +109,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let subject = Subject {
         program: program(args.program.as_deref())?,
         against: args.against.clone(),
+        only: args.only.clone(),
         effort: if args.quick { Effort::Quick } else { Effort::Full },
     };
     remove::when_interrupted(&remove::script(std::process::id()))?;
