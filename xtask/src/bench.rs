@@ -62,6 +62,9 @@ pub(crate) struct Args {
     /// For `packet`: only cases whose names contain this; may be repeated
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
+    /// For `packet`: so many interleaved rounds of each load
+    #[arg(long, value_name = "NUMBER")]
+    rounds: Option<u32>,
 }
 
 /// How thoroughly a group measures.
@@ -82,6 +85,8 @@ pub(crate) struct Subject {
     pub(crate) against: Option<PathBuf>,
     /// Parts of the names of the cases that are wanted; all when there is none.
     pub(crate) only: Vec<String>,
+    /// Rounds of a load in place of the usual number.
+    pub(crate) rounds: Option<u32>,
     /// How thorough to be.
     pub(crate) effort: Effort,
 }
@@ -110,6 +115,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         program: program(args.program.as_deref())?,
         against: args.against.clone(),
         only: args.only.clone(),
+        rounds: args.rounds,
         effort: if args.quick { Effort::Quick } else { Effort::Full },
     };
     remove::when_interrupted(&remove::script(std::process::id()))?;

@@ -32,6 +32,7 @@ pub(crate) fn run(subject: &Subject) -> Result<Vec<Table>> {
         Effort::Quick => Plan { loads: 1, rounds: 10, largest: 100_000 },
         Effort::Full => Plan { loads: 3, rounds: 100, largest: 1_000_000 },
     };
+    let plan = Plan { rounds: subject.rounds.unwrap_or(plan.rounds), ..plan };
     let object = build_ebpf::bench()?;
     let mut samples = Samples::default();
     for load in 1..=plan.loads {
