@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), no_std)]
 
 pub mod addr;
+pub mod concern;
 pub mod connection;
 pub mod counter;
 pub mod drops;

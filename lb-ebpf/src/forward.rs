@@ -183,6 +183,9 @@ fn network<A: Ip, P: Packet, T: Tables<A>>(
             });
         }
     };
+    if !tables.concerns(datagram.key.source, datagram.key.destination) {
+        return Some(Outcome::NoService.into());
+    }
     let now = tables.now();
     let Some(settings) = tables.settings() else { return Some(Outcome::UnattachedInterface.into()) };
     let lapsed = settings.has_lapsed(now);
@@ -194,6 +197,8 @@ fn network<A: Ip, P: Packet, T: Tables<A>>(
         ticks_per_second: settings.ticks_per_second,
         now,
     };
+    // From here on in one place only: a second one is as many words to copy.
+    let datagram = &arrival.datagram;
     let entry = tables.connection(datagram.protocol, &datagram.key);
     desk.known = entry.is_some();
     if let Some(entry) = entry

@@ -13,6 +13,7 @@ use aya_ebpf::{
 };
 use lb_common::{
     addr::{Protocol, V4, V6},
+    concern,
     connection::{Connection, ConnectionKey, HalfOpen, NextHop},
     counter::{Counter, Row},
     limits::{
@@ -54,6 +55,8 @@ type SchedulingTable = Array<SlotPair, SIZED, { MMAPABLE | INNER_MAP }>;
 
 #[btf_map]
 static SETTINGS: Array<Settings, 1> = Array::new();
+#[btf_map]
+static CONCERNS: Array<u64, { concern::WORDS as usize }> = Array::new();
 #[btf_map]
 pub static INTERFACES: Array<Interface, { INTERFACE_LIMIT as usize }> = Array::new();
 #[btf_map]
@@ -262,6 +265,12 @@ const fn refused(error: i32) -> Refused {
     if error == E2BIG { Refused::Full } else { Refused::Exists }
 }
 
+/// Whether a bit of the filter is set; so it is where there is no filter.
+#[inline(always)]
+fn is_marked((word, bit): (u32, u64)) -> bool {
+    CONCERNS.get(word).is_none_or(|bits| bits & bit != 0)
+}
+
 macro_rules! tables {
     (
         $family:ty,
@@ -279,6 +288,11 @@ macro_rules! tables {
         $add:path
     ) => {
         impl Tables<$family> for Maps<'_> {
+            #[inline(always)]
+            fn concerns(&self, source: $family, destination: $family) -> bool {
+                is_marked(concern::destination(destination)) || is_marked(concern::source(source))
+            }
+
             #[inline(always)]
             fn is_vip(&self, address: $family) -> bool {
                 $vips.get_ptr(VipKey(address)).is_some()

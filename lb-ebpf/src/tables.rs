@@ -87,6 +87,13 @@ pub trait Common {
 
 /// Tables of one address family.
 pub trait Tables<A: Address>: Common {
+    /// Whether a packet with these addresses can be ours; that it can costs the lookups, nothing else. See
+    /// [`lb_common::concern`].
+    #[inline(always)]
+    fn concerns(&self, _source: A, _destination: A) -> bool {
+        true
+    }
+
     /// Whether some virtual server listens on this address.
     fn is_vip(&self, address: A) -> bool;
 

@@ -1,5 +1,6 @@
 //! From what is configured and known to be alive to what the maps should hold, and the ordered way there. Pure.
 
+pub mod concern;
 pub mod diff;
 mod indices;
 mod links;
@@ -11,6 +12,7 @@ mod sequence;
 pub mod table;
 pub mod wanted;
 
+pub use concern::{Concerns, concerns};
 pub use diff::{Change, Write, diff, needs_new_generation};
 pub use marks::Marks;
 pub use registry::{Capacity, Registry, RegistryError};

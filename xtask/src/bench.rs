@@ -59,6 +59,12 @@ pub(crate) struct Args {
     /// For `packet`: another kernel object with the same maps, measured in turns with the program's own
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
+    /// For `packet`: only cases whose names contain this; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    only: Vec<String>,
+    /// For `packet`: so many interleaved rounds of each load
+    #[arg(long, value_name = "NUMBER")]
+    rounds: Option<u32>,
 }
 
 /// How thoroughly a group measures.
@@ -77,6 +83,10 @@ pub(crate) struct Subject {
     pub(crate) program: PathBuf,
     /// Another kernel object.
     pub(crate) against: Option<PathBuf>,
+    /// Parts of the names of the cases that are wanted; all when there is none.
+    pub(crate) only: Vec<String>,
+    /// Rounds of a load in place of the usual number.
+    pub(crate) rounds: Option<u32>,
     /// How thorough to be.
     pub(crate) effort: Effort,
 }
@@ -104,6 +114,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let subject = Subject {
         program: program(args.program.as_deref())?,
         against: args.against.clone(),
+        only: args.only.clone(),
+        rounds: args.rounds,
         effort: if args.quick { Effort::Quick } else { Effort::Full },
     };
     remove::when_interrupted(&remove::script(std::process::id()))?;

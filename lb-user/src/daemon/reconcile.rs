@@ -44,7 +44,8 @@ fn kind(write: &Write) -> &'static str {
         Write::RealServer(_) => "real_servers",
         Write::Scheduling(_) | Write::VirtualServer(_) | Write::Name(_) => "virtual_servers",
         Write::MarksV4(_) | Write::MarksV6(_) => "marks",
-        Write::ReverseV4(_)
+        Write::Concern(..)
+        | Write::ReverseV4(_)
         | Write::ReverseV6(_)
         | Write::ServiceV4(_)
         | Write::ServiceV6(_)

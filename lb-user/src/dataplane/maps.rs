@@ -58,6 +58,8 @@ pub struct Maps {
     pub pressure: Array<MapData, u32>,
     /// Ends of leases by slot.
     pub leases: Array<MapData, u32>,
+    /// The filter before all tables.
+    pub concerns: Array<MapData, u64>,
     /// Interfaces by index.
     pub interfaces: Array<MapData, Interface>,
     /// Outcome counters.
@@ -115,6 +117,7 @@ impl Maps {
             settings: open(pins, map::SETTINGS)?,
             pressure: open(pins, map::PRESSURE)?,
             leases: open(pins, map::LEASES)?,
+            concerns: open(pins, map::CONCERNS)?,
             interfaces: open(pins, map::INTERFACES)?,
             outcomes: open(pins, map::OUTCOMES)?,
             virtual_servers: open(pins, map::VIRTUAL_SERVERS)?,

@@ -112,6 +112,10 @@ fn one(maps: &mut Maps, write: &Write) -> Result<(), WriteError> {
                 settings.version = VERSION;
             });
         }
+        Write::Concern(word, bits) => {
+            let held = maps.concerns.get(word, 0).map_err(|error| WriteError::of("CONCERNS", error))?;
+            ("CONCERNS", slot(&mut maps.concerns, *word, held | bits))
+        }
         Write::Interface(change) => {
             ("INTERFACES", slot(&mut maps.interfaces, change.key, change.new.unwrap_or_default()))
         }

@@ -33,6 +33,9 @@ impl<K, V> Change<K, V> {
 pub enum Write {
     /// The settings: the hash key, the ticks a second, the flags; always there.
     Settings(Change<(), (HashKey, u32, u32)>),
+    /// A word of the filter before all tables, and bits to be set there. Nothing takes them back: connections may have been
+    /// opened by what is taken back, and bits too many cost time only.
+    Concern(u32, u64),
     /// By interface index.
     Interface(Change<u32, Interface>),
     /// By real server index.
@@ -67,6 +70,7 @@ impl Write {
     pub fn inverse(self) -> Self {
         match self {
             Self::Settings(change) => Self::Settings(change.inverse()),
+            Self::Concern(..) => self,
             Self::Interface(change) => Self::Interface(change.inverse()),
             Self::RealServer(change) => Self::RealServer(change.inverse()),
             Self::Scheduling(change) => Self::Scheduling(change.inverse()),
@@ -88,6 +92,7 @@ impl Write {
 ///
 /// After every write a scheduling table names only real servers that are there, a virtual server has a scheduling table,
 /// and a service or a mark points to a virtual server that is there: what others refer to is added first and removed last.
+/// The filter lets through whatever may concern any of them.
 #[must_use]
 pub fn diff(old: &Wanted, new: &Wanted) -> Vec<Write> {
     let mut steps = Steps::default();
@@ -95,6 +100,11 @@ pub fn diff(old: &Wanted, new: &Wanted) -> Vec<Write> {
     if settings(old) != settings(new) {
         let change = Change { key: (), old: Some(settings(old)), new: Some(settings(new)) };
         steps.puts.push(Write::Settings(change));
+    }
+    for (&word, &bits) in &new.concerns {
+        if bits & !old.concerns.get(&word).copied().unwrap_or(0) != 0 {
+            steps.puts.push(Write::Concern(word, bits));
+        }
     }
     steps.compare(&old.interfaces, &new.interfaces, Write::Interface);
     steps.compare(&old.real_servers, &new.real_servers, Write::RealServer);
@@ -125,6 +135,7 @@ pub fn needs_new_generation(writes: &[Write]) -> bool {
         Write::VipV4(Change { old, new, .. }) => old.is_some() && new.is_some(),
         Write::VipV6(Change { old, new, .. }) => old.is_some() && new.is_some(),
         Write::Settings(_)
+        | Write::Concern(..)
         | Write::Scheduling(_)
         | Write::VirtualServer(_)
         | Write::Name(_)

@@ -6,7 +6,7 @@ use lb_common::service::{Interface, interface, real_server};
 use proptest::prelude::*;
 
 use super::{
-    Change, Pool, PoolMember, Wanted, Write, diff,
+    Change, Pool, PoolMember, Wanted, Write, concerns, diff,
     fixture::{World, member, pool, virtual_server},
     needs_new_generation,
 };
@@ -18,6 +18,7 @@ fn apply(wanted: &mut Wanted, write: Write) {
             assert_eq!(change.old, Some((wanted.hash_key, wanted.ticks_per_second, wanted.flags)));
             (wanted.hash_key, wanted.ticks_per_second, wanted.flags) = change.new.unwrap();
         }
+        Write::Concern(word, bits) => *wanted.concerns.entry(word).or_default() |= bits,
         Write::Interface(change) => put(&mut wanted.interfaces, change),
         Write::RealServer(change) => put(&mut wanted.real_servers, change),
         Write::Scheduling(change) => put(&mut wanted.scheduling, change),
@@ -56,6 +57,9 @@ fn assert_sound(wanted: &Wanted) {
             "a service points to {index}, which is not there"
         );
         assert!(wanted.names.contains_key(index), "virtual server {index} serves without a name");
+    }
+    for (word, bits) in concerns(wanted) {
+        assert_eq!(bits & !wanted.concerns[&word], 0, "the filter holds back what concerns somebody");
     }
 }
 
@@ -119,11 +123,12 @@ proptest! {
             apply(&mut maps, write.clone());
             assert_sound(&maps);
         }
-        prop_assert_eq!(&maps, &new);
+        prop_assert_eq!(&Wanted { concerns: new.concerns.clone(), ..maps.clone() }, &new);
         for write in writes.into_iter().rev() {
             apply(&mut maps, write.inverse());
             assert_sound(&maps);
         }
+        maps.concerns.clone_from(&old.concerns);
         prop_assert_eq!(&maps, &old);
         prop_assert_eq!(diff(&new, &new), []);
     }

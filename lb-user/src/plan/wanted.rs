@@ -20,6 +20,7 @@ use lb_common::{
 use thiserror::Error;
 
 use super::{
+    concern::{Concerns, concerns},
     links::Links,
     marks::{self, Marks},
     registry::{Registry, RegistryError},
@@ -80,6 +81,8 @@ pub struct Wanted {
     pub flags: u32,
     /// By interface index.
     pub interfaces: BTreeMap<u32, Interface>,
+    /// The filter before all tables; the maps may hold more, of addresses that are gone.
+    pub concerns: Concerns,
     /// What is found by an IPv4 address.
     pub v4: Family<V4>,
     /// What is found by an IPv6 address.
@@ -166,7 +169,8 @@ pub fn plan(
     planner.add_leaving();
     planner.add_reverse();
     planner.add_marks(config, host);
-    let Planner { registry: held, cache, wanted, .. } = planner;
+    let Planner { registry: held, cache, mut wanted, .. } = planner;
+    wanted.concerns = concerns(&wanted);
     cache.retain(|index| wanted.virtual_servers.contains_key(&index));
     *registry = held;
     Ok(wanted)

@@ -40,6 +40,7 @@ cases![
     a_client_whose_neighbour_is_unknown_is_answered_the_way_it_came,
     a_real_servers_packet_without_an_entry_comes_from_its_vip,
     a_change_of_the_generation_keeps_connections,
+    a_connection_outlives_its_vip,
 ];
 
 fn a_syn_opens_a_connection(lab: &mut Lab<'_>) {
@@ -341,4 +342,17 @@ fn a_change_of_the_generation_keeps_connections(lab: &mut Lab<'_>) {
         lab.answers(&reply(server, &request), WEB);
     }
     assert_eq!(lab.entries(), [0, 2, 0]);
+}
+
+fn a_connection_outlives_its_vip(lab: &mut Lab<'_>) {
+    let server = lab.establishes(at(CLIENT), WEB);
+    lab.change(|memory| {
+        memory.v4.vips.clear();
+        memory.v4.services.clear();
+        memory.v4.reverse.clear();
+        memory.real_servers.clear();
+    });
+    lab.reaches(&tcp(at(CLIENT), at(WEB), ACK).numbered(1001, 5001), Outcome::Forwarded);
+    lab.answers(&tcp(server, at(CLIENT), ACK).numbered(5001, 1001), WEB);
+    lab.leaves_alone(&tcp(at(CLIENT), at(WEB_AGAIN), SYN), Outcome::NoService);
 }

@@ -29,7 +29,7 @@ use crate::lab::Outcomes;
 /// What the controller would want, if this were its picture.
 pub(super) fn wanted(memory: &Memory) -> Wanted {
     let settings = memory.settings.unwrap_or_default();
-    Wanted {
+    let mut wanted = Wanted {
         hash_key: HashKey(settings.hash_key),
         ticks_per_second: settings.ticks_per_second,
         flags: settings.flags,
@@ -44,7 +44,10 @@ pub(super) fn wanted(memory: &Memory) -> Wanted {
             .map(|(index, table)| (*index, table.as_slice().into()))
             .collect(),
         real_servers: memory.real_servers.clone(),
-    }
+        ..Wanted::default()
+    };
+    wanted.concerns = plan::concerns(&wanted);
+    wanted
 }
 
 fn family<A: Address + Ord + Hash>(family: &Family<A>) -> plan::Family<A> {

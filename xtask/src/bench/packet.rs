@@ -32,6 +32,7 @@ pub(crate) fn run(subject: &Subject) -> Result<Vec<Table>> {
         Effort::Quick => Plan { loads: 1, rounds: 10, largest: 100_000 },
         Effort::Full => Plan { loads: 3, rounds: 100, largest: 1_000_000 },
     };
+    let plan = Plan { rounds: subject.rounds.unwrap_or(plan.rounds), ..plan };
     let object = build_ebpf::bench()?;
     let mut samples = Samples::default();
     for load in 1..=plan.loads {
@@ -41,7 +42,11 @@ pub(crate) fn run(subject: &Subject) -> Result<Vec<Table>> {
             bed.inside(|bench| {
                 host::stay_on_one_processor()?;
                 let mut cases = case::all(bench, kind, plan.largest)?;
-                samples.openings.extend(case::fill(bench, kind, plan.largest)?);
+                cases.retain(|case| {
+                    subject.only.is_empty() || subject.only.iter().any(|part| case.name.contains(part))
+                });
+                let connections = cases.iter().map(|case| case.pool).max().unwrap_or(0);
+                samples.openings.extend(case::fill(bench, kind, connections)?);
                 if subject.against.is_some() {
                     cases = cases.into_iter().flat_map(case::with_other).collect();
                 }
