@@ -9,6 +9,8 @@ pub mod map {
     pub const SETTINGS: &str = "SETTINGS";
     /// Interface index -> `Interface`.
     pub const INTERFACES: &str = "INTERFACES";
+    /// `VlanKey` -> index of the VLAN device.
+    pub const VLANS: &str = "VLANS";
     /// Interface slot and outcome -> `Counter`, per CPU.
     pub const OUTCOMES: &str = "OUTCOMES";
     /// `VipKey<V4>` -> slot of its lease, 0 when it needs none.

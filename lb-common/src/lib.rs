@@ -18,3 +18,4 @@ pub mod script;
 pub mod service;
 pub mod tcp;
 pub mod template;
+pub mod vlan;

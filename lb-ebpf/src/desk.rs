@@ -37,10 +37,11 @@ pub struct Desk<A> {
 }
 
 impl<A> Desk<A> {
-    /// Takes a packet whose IP header is at `network`; it has no verdict yet.
+    /// Takes a packet that arrived on `interface` and whose IP header is at `network`; it has no verdict yet.
     #[inline(always)]
-    pub const fn take(&mut self, errand: Errand, network: usize) -> Option<Verdict> {
+    pub const fn take(&mut self, errand: Errand, interface: u32, network: usize) -> Option<Verdict> {
         self.errand = errand;
+        self.arrival.interface = interface;
         self.arrival.datagram.network = network as u16;
         None
     }
@@ -52,9 +53,9 @@ impl<A> Desk<A> {
 pub enum Errand {
     /// A segment or datagram.
     Datagram,
-    /// A fragment; of the arrival only the offset of its IP header is there.
+    /// A fragment; of the arrival only the interface and the offset of the IP header are there.
     Fragment,
-    /// ICMP; of the arrival only the offset of its IP header is there.
+    /// ICMP; of the arrival only the interface and the offset of the IP header are there.
     Icmp,
 }
 

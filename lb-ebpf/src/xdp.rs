@@ -115,6 +115,12 @@ impl Packet for Frame<'_> {
     }
 
     #[inline(always)]
+    fn shrink(&mut self, length: usize) -> bool {
+        // SAFETY: as in `grow`.
+        unsafe { bpf_xdp_adjust_head(self.context.as_ptr().cast(), length as i32) == 0 }
+    }
+
+    #[inline(always)]
     fn grow(&mut self, length: usize) -> bool {
         // SAFETY: the context is this run's; no reference into the frame outlives this exclusive borrow.
         unsafe { bpf_xdp_adjust_head(self.context.as_ptr().cast(), (length as i32).wrapping_neg()) == 0 }

@@ -5,4 +5,5 @@ pub mod interfaces;
 pub mod links;
 pub mod on_link;
 pub mod sysctl;
+pub mod vlans;
 pub mod watch;

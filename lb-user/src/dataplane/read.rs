@@ -67,6 +67,7 @@ pub fn read(maps: &Maps) -> Result<Wanted, ReadError> {
         interfaces: elements(&maps.interfaces, |value| value.flags & interface::ATTACHED != 0)?
             .into_iter()
             .collect(),
+        vlans: entries(maps.vlans.map())?.into_iter().collect(),
         v4: family(&maps.v4)?,
         v6: family(&maps.v6)?,
         names,

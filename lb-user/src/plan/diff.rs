@@ -7,6 +7,7 @@ use lb_common::{
     hash::HashKey,
     mark::{MarkPrefix, MarkRule},
     service::{Interface, RealServer, ServiceKey, VipKey, VirtualServer},
+    vlan::VlanKey,
 };
 
 use super::wanted::Wanted;
@@ -35,6 +36,8 @@ pub enum Write {
     Settings(Change<(), (HashKey, u32, u32)>),
     /// By interface index.
     Interface(Change<u32, Interface>),
+    /// By interface and tags -> index of the VLAN device.
+    Vlan(Change<VlanKey, u32>),
     /// By real server index.
     RealServer(Change<u32, RealServer>),
     /// By virtual server index.
@@ -68,6 +71,7 @@ impl Write {
         match self {
             Self::Settings(change) => Self::Settings(change.inverse()),
             Self::Interface(change) => Self::Interface(change.inverse()),
+            Self::Vlan(change) => Self::Vlan(change.inverse()),
             Self::RealServer(change) => Self::RealServer(change.inverse()),
             Self::Scheduling(change) => Self::Scheduling(change.inverse()),
             Self::VirtualServer(change) => Self::VirtualServer(change.inverse()),
@@ -97,6 +101,7 @@ pub fn diff(old: &Wanted, new: &Wanted) -> Vec<Write> {
         steps.puts.push(Write::Settings(change));
     }
     steps.compare(&old.interfaces, &new.interfaces, Write::Interface);
+    steps.compare(&old.vlans, &new.vlans, Write::Vlan);
     steps.compare(&old.real_servers, &new.real_servers, Write::RealServer);
     steps.compare(&old.scheduling, &new.scheduling, Write::Scheduling);
     steps.compare(&old.virtual_servers, &new.virtual_servers, Write::VirtualServer);
@@ -125,6 +130,7 @@ pub fn needs_new_generation(writes: &[Write]) -> bool {
         Write::VipV4(Change { old, new, .. }) => old.is_some() && new.is_some(),
         Write::VipV6(Change { old, new, .. }) => old.is_some() && new.is_some(),
         Write::Settings(_)
+        | Write::Vlan(_)
         | Write::Scheduling(_)
         | Write::VirtualServer(_)
         | Write::Name(_)

@@ -16,6 +16,7 @@ use lb_common::{
         Interface, RealServer, ServiceKey, VipKey, VirtualServer, interface, lease, real_server, settings,
         virtual_server,
     },
+    vlan::VlanKey,
 };
 use thiserror::Error;
 
@@ -80,6 +81,8 @@ pub struct Wanted {
     pub flags: u32,
     /// By interface index.
     pub interfaces: BTreeMap<u32, Interface>,
+    /// Index of the VLAN device that frames with some tags arrive on.
+    pub vlans: BTreeMap<VlanKey, u32>,
     /// What is found by an IPv4 address.
     pub v4: Family<V4>,
     /// What is found by an IPv6 address.
@@ -156,6 +159,7 @@ pub fn plan(
             hash_key: host.hash_key,
             ticks_per_second: host.ticks_per_second,
             interfaces: attached(&host.interfaces),
+            vlans: vlans(&host.interfaces),
             ..Wanted::default()
         },
     };
@@ -175,6 +179,12 @@ pub fn plan(
 fn attached(interfaces: &BTreeMap<u32, Interface>) -> BTreeMap<u32, Interface> {
     let attached = interfaces.iter().filter(|(_, it)| it.flags & interface::ATTACHED != 0);
     attached.map(|(index, it)| (*index, *it)).collect()
+}
+
+fn vlans(interfaces: &BTreeMap<u32, Interface>) -> BTreeMap<VlanKey, u32> {
+    let devices = interfaces.iter().filter(|(_, it)| it.parent != 0);
+    let key = |it: &Interface| VlanKey { parent: it.parent.into(), outer: it.outer, inner: it.inner };
+    devices.map(|(index, it)| (key(it), *index)).collect()
 }
 
 /// What the configuration asks for and the data plane cannot do yet.
