@@ -10,6 +10,7 @@ use lb_common::{
 use crate::{
     parse::{Arrival, Datagram},
     verdict::Verdict,
+    vlan::Tags,
 };
 
 /// A place for the entries of one packet. Whatever is read from it was written for the same packet before.
@@ -67,11 +68,13 @@ pub struct Workspace {
     pub v4: Desk<V4>,
     /// IPv6.
     pub v6: Desk<V6>,
+    /// Tags that were taken off the frame.
+    pub tags: Tags,
 }
 
 impl Default for Workspace {
     fn default() -> Self {
-        Self { v4: empty(V4::from_wire(0)), v6: empty(V6::from_wire([0; 4])) }
+        Self { v4: empty(V4::from_wire(0)), v6: empty(V6::from_wire([0; 4])), tags: Tags::default() }
     }
 }
 

@@ -42,7 +42,7 @@ pub enum Step {
     Longer4,
     /// It is on the IPv6 desk.
     Longer6,
-    /// It has VLAN tags: see [`vlan::tagged`].
+    /// It has VLAN tags: see [`vlan::arrive`].
     Tagged,
 }
 
@@ -119,7 +119,14 @@ pub fn forward<P: Packet, T: Tables<V4> + Tables<V6>>(
     workspace: &mut Workspace,
 ) -> Verdict {
     let verdict = match known(packet, tables, workspace) {
-        Step::Tagged => vlan::tagged(packet, tables, workspace, lead),
+        Step::Tagged => match vlan::arrive(packet, tables, &mut workspace.tags) {
+            verdict::GOES_ON => {
+                let step = vlan::known(packet, tables, workspace);
+                let verdict = lead(packet, tables, workspace, step);
+                vlan::depart(packet, tables, &workspace.tags, verdict)
+            }
+            ended => Verdict::from_word(ended),
+        },
         step => lead(packet, tables, workspace, step),
     };
     if verdict.is_tagged() { vlan::leave(packet, tables, verdict) } else { verdict }

@@ -25,7 +25,7 @@ use lb_ebpf::{
     scan,
     select::{self, Choice, Selection},
     tables::Tables,
-    verdict::Verdict,
+    verdict::{GOES_ON, Verdict},
     vlan,
 };
 
@@ -43,7 +43,14 @@ pub fn xlb(context: XdpContext) -> u32 {
     let bytes = frame.length() as u64;
     let arrived = frame.interface();
     let mut verdict = match known(&mut frame, &mut maps, workspace) {
-        Step::Tagged => Verdict::from_word(xlb_tagged(context.ctx)),
+        Step::Tagged => match xlb_arrive(context.ctx) {
+            GOES_ON => {
+                let step = vlan::known(&mut frame, &mut maps, workspace);
+                let verdict = lead(context.ctx, workspace, step);
+                Verdict::from_word(xlb_depart(context.ctx, verdict.to_word()))
+            }
+            ended => Verdict::from_word(ended),
+        },
         step => lead(context.ctx, workspace, step),
     };
     if verdict.is_tagged() {
@@ -79,15 +86,23 @@ fn lead(context: *mut xdp_md, workspace: &Workspace, step: Step) -> Verdict {
 // Global functions: the verifier looks at each once, whatever calls it. Without that, it would follow every way through the
 // program from the first byte to the last and run out of patience.
 
-/// [`vlan::tagged`].
+/// [`vlan::arrive`].
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn xlb_tagged(context: *mut xdp_md) -> u32 {
+pub extern "C" fn xlb_arrive(context: *mut xdp_md) -> u32 {
     let context = XdpContext::new(context);
     let Some(workspace) = maps::workspace() else { return Verdict::from(Outcome::Unwritable).to_word() };
-    let (mut frame, mut maps) = (Frame::new(&context), Maps::new(&context));
-    vlan::tagged(&mut frame, &mut maps, workspace, |_, _, workspace, step| lead(context.ctx, workspace, step))
-        .to_word()
+    vlan::arrive(&mut Frame::new(&context), &Maps::new(&context), &mut workspace.tags)
+}
+
+/// [`vlan::depart`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn xlb_depart(context: *mut xdp_md, verdict: u32) -> u32 {
+    let context = XdpContext::new(context);
+    let Some(workspace) = maps::workspace() else { return Verdict::from(Outcome::Unwritable).to_word() };
+    let (mut frame, maps) = (Frame::new(&context), Maps::new(&context));
+    vlan::depart(&mut frame, &maps, &workspace.tags, Verdict::from_word(verdict)).to_word()
 }
 
 /// [`vlan::leave`].

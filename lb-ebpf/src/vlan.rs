@@ -11,22 +11,25 @@ use lb_common::{
 
 use crate::{
     desk::Workspace,
-    forward::{Step, known},
+    forward::{self, Step},
     headers::{Vlan, ether_type},
     packet::{Header, Packet},
     tables::{Common, Tables},
-    verdict::Verdict,
+    verdict::{self, Verdict},
 };
 
-/// Length of one tag, and of both link addresses, which stand before all tags.
-const TAG: usize = 4;
+/// Length of one tag, and of both link addresses, which stand before all tags; in bytes.
+const TAG: u32 = 4;
 const ADDRESSES: usize = 12;
 
 /// Tags as they stand in a frame, each with its ether type first.
-#[derive(Clone, Copy, Default)]
-struct Tags {
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Tags {
     /// Bytes that are tags: of none, one or two.
-    length: usize,
+    length: u32,
+    /// Index of the interface that they name.
+    interface: u32,
     words: [u16; 4],
 }
 
@@ -36,7 +39,7 @@ impl Tags {
     const fn of(device: &Interface) -> Self {
         let Interface { outer, inner, .. } = device;
         let words = [outer.protocol.to_be(), outer.id.to_be(), inner.protocol.to_be(), inner.id.to_be()];
-        Self { length: if inner.id == 0 { TAG } else { 2 * TAG }, words }
+        Self { length: if inner.id == 0 { TAG } else { 2 * TAG }, interface: 0, words }
     }
 }
 
@@ -46,27 +49,38 @@ pub(crate) const fn is_tag(ether_type: u16) -> bool {
     ether_type == C_TAG || ether_type == S_TAG
 }
 
-/// Decides what becomes of a frame with tags, and translates it. What passes or goes up to the kernel has its tags as they
-/// were; what is sent has those of the interface that it leaves through.
-///
-/// `lead` goes on after the first step with the packet without tags.
+/// Takes the tags off a frame and notes them: then it [`GOES_ON`](verdict::GOES_ON) to [`known`], and in the end to
+/// [`depart`]. Or the word of the verdict of a frame that ends here, untouched.
 #[inline(always)]
-pub fn tagged<P: Packet, T: Tables<V4> + Tables<V6>>(
+pub fn arrive<P: Packet, T: Common>(packet: &mut P, tables: &T, tags: &mut Tags) -> u32 {
+    match find(packet, tables, tags) {
+        Ok(interface) => {
+            tags.interface = interface;
+            if pop(packet, tags.length as usize).is_some() {
+                verdict::GOES_ON
+            } else {
+                Verdict::from(Outcome::Unwritable).to_word()
+            }
+        }
+        Err(outcome) => Verdict::from(outcome).to_word(),
+    }
+}
+
+/// The short way of a frame whose tags were taken off.
+#[inline(always)]
+pub fn known<P: Packet, T: Tables<V4> + Tables<V6>>(
     packet: &mut P,
     tables: &mut T,
     workspace: &mut Workspace,
-    lead: impl FnOnce(&mut P, &mut T, &mut Workspace, Step) -> Verdict,
-) -> Verdict {
-    let mut tags = Tags::default();
-    let interface = match find(packet, tables, &mut tags) {
-        Ok(interface) => interface,
-        Err(outcome) => return outcome.into(),
-    };
-    if pop(packet, tags.length).is_none() {
-        return Outcome::Unwritable.into();
-    }
-    let step = known(&mut Untagged { packet, interface }, tables, workspace);
-    let verdict = lead(packet, tables, workspace, step);
+) -> Step {
+    let interface = workspace.tags.interface;
+    forward::known(&mut Untagged { packet, interface }, tables, workspace)
+}
+
+/// The last step: what passes or goes up to the kernel gets its tags as they were; what is sent gets those of the interface
+/// that it leaves through.
+#[inline(always)]
+pub fn depart<P: Packet, T: Common>(packet: &mut P, tables: &T, tags: &Tags, verdict: Verdict) -> Verdict {
     match verdict.disposition() {
         Disposition::Drop => verdict,
         Disposition::Send => leave(packet, tables, verdict),
@@ -84,7 +98,7 @@ pub fn leave<P: Packet, T: Common>(packet: &mut P, tables: &T, verdict: Verdict)
     match tables.interface(u32::from(index)) {
         Some(device) if device.parent != 0 => {
             let (parent, tags) = (device.parent, Tags::of(device));
-            push(packet, tags).map_or_else(|| Outcome::Unwritable.into(), |()| verdict.through(parent))
+            push(packet, &tags).map_or_else(|| Outcome::Unwritable.into(), |()| verdict.through(parent))
         }
         _ => verdict.through(index),
     }
@@ -102,7 +116,7 @@ fn find<P: Packet, T: Common>(packet: &P, tables: &T, tags: &mut Tags) -> Result
     let (mut outer, mut inner) = (named(first), Tag::NONE);
     let mut network = first.ether_type.get();
     if is_tag(network) {
-        let second = packet.get::<Vlan>(ADDRESSES + TAG).ok_or(Outcome::NotIp)?;
+        let second = packet.get::<Vlan>(ADDRESSES + TAG as usize).ok_or(Outcome::NotIp)?;
         tags.length = 2 * TAG;
         tags.words[2] = second.protocol.to_wire();
         tags.words[3] = second.control.to_wire();
@@ -140,17 +154,18 @@ fn pop<P: Packet>(packet: &mut P, length: usize) -> Option<()> {
 
 /// Puts tags on the frame.
 #[inline(always)]
-fn push<P: Packet>(packet: &mut P, tags: Tags) -> Option<()> {
-    if !packet.grow(tags.length) {
+fn push<P: Packet>(packet: &mut P, tags: &Tags) -> Option<()> {
+    let length = tags.length as usize;
+    if !packet.grow(length) {
         return None;
     }
-    move_addresses(packet, tags.length, 0)?;
+    move_addresses(packet, length, 0)?;
     let [first_protocol, first_control, second_protocol, second_control] = tags.words;
     let first: &mut [u16; 2] = packet.get_mut(ADDRESSES)?;
     first[0] = first_protocol;
     first[1] = first_control;
     if tags.length > TAG {
-        let second: &mut [u16; 2] = packet.get_mut(ADDRESSES + TAG)?;
+        let second: &mut [u16; 2] = packet.get_mut(ADDRESSES + TAG as usize)?;
         second[0] = second_protocol;
         second[1] = second_control;
     }

@@ -58,6 +58,7 @@ use crate::{
         links::{Link, Mode, links},
         on_link,
         sysctl::Sysctls,
+        vlans::Vlan,
         watch::{HostEvent, watch},
     },
     plan::HostView,
@@ -416,7 +417,16 @@ mod tests {
 
     fn link(index: u32) -> Link {
         let name = format!("eth{index}");
-        Link { index, name, mac: [2; 6], mtu: 1500, up: true, is_virtual: false, xdp: None, vlans: Vec::new() }
+        Link {
+            index,
+            name,
+            mac: [2; 6],
+            mtu: 1500,
+            up: true,
+            is_virtual: false,
+            xdp: None,
+            vlans: Vec::new(),
+        }
     }
 
     fn slots(found: &BTreeMap<u32, Interface>) -> Vec<(u32, u16)> {
