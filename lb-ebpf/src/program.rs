@@ -40,7 +40,7 @@ pub fn xlb(context: XdpContext) -> u32 {
     let mut frame = Frame::new(&context);
     let mut maps = Maps::new(&context);
     let Some(workspace) = maps::workspace() else { return XDP_PASS };
-    let bytes = frame.length() as u64;
+    let bytes = frame.whole_length();
     let arrived = frame.interface();
     let mut verdict = match known(&mut frame, &mut maps, workspace) {
         Step::Tagged => match xlb_arrive(context.ctx) {
