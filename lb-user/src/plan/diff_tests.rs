@@ -19,6 +19,7 @@ fn apply(wanted: &mut Wanted, write: Write) {
             (wanted.hash_key, wanted.ticks_per_second, wanted.flags) = change.new.unwrap();
         }
         Write::Interface(change) => put(&mut wanted.interfaces, change),
+        Write::Vlan(change) => put(&mut wanted.vlans, change),
         Write::RealServer(change) => put(&mut wanted.real_servers, change),
         Write::Scheduling(change) => put(&mut wanted.scheduling, change),
         Write::VirtualServer(change) => put(&mut wanted.virtual_servers, change),
