@@ -62,13 +62,18 @@ pub struct NextHop {
     pub destination: Mac,
     /// Source of the frame: the address of the egress interface.
     pub source: Mac,
-    /// Index of the egress interface; never above [`crate::limits::INTERFACES`].
+    /// Index of the egress interface, below [`crate::limits::INTERFACES`]; with [`TAGGED`] that of a VLAN device.
     pub interface: u16,
-    /// 802.1Q tag of the frame (priority bits and VLAN id); 0 is untagged.
-    pub vlan: u16,
+    /// Always 0.
+    pub reserved: u16,
     /// Largest IP packet that fits, in bytes; 0 when the next hop is not known, and then nothing else counts.
     pub mtu: u16,
 }
+
+/// Bit of [`NextHop::interface`]: packets leave through a VLAN device, with its tags.
+pub const TAGGED: u16 = 1 << 15;
+
+const _: () = assert!(crate::limits::INTERFACES <= TAGGED as u32);
 
 impl NextHop {
     /// A copy field by field: see [`Connection::copy_from`].
@@ -82,7 +87,7 @@ impl NextHop {
         self.source.0[1] = e;
         self.source.0[2] = f;
         self.interface = other.interface;
-        self.vlan = other.vlan;
+        self.reserved = other.reserved;
         self.mtu = other.mtu;
     }
 }

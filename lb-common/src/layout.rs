@@ -11,6 +11,8 @@ pub mod map {
     pub const INTERFACES: &str = "INTERFACES";
     /// The filter of [`crate::concern`].
     pub const CONCERNS: &str = "CONCERNS";
+    /// `VlanKey` -> index of the VLAN device.
+    pub const VLANS: &str = "VLANS";
     /// Interface slot and outcome -> `Counter`, per CPU.
     pub const OUTCOMES: &str = "OUTCOMES";
     /// `VipKey<V4>` -> slot of its lease, 0 when it needs none.

@@ -20,3 +20,4 @@ pub mod script;
 pub mod service;
 pub mod tcp;
 pub mod template;
+pub mod vlan;

@@ -72,6 +72,8 @@ outcomes! {
 
     /// Neither IPv4 nor IPv6: ARP, LLDP and others.
     NotIp = "not_ip", Pass;
+    /// With VLAN tags that no VLAN device here has.
+    UnknownVlan = "unknown_vlan", Pass;
     /// On an interface the controller has not described.
     UnattachedInterface = "unattached_interface", Pass;
     /// For the MAC address of another host, a group or nobody.

@@ -10,6 +10,7 @@ use crate::{
     script::Script,
     service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer},
     template::{Template, TemplateKey},
+    vlan::VlanKey,
 };
 
 macro_rules! pod {
@@ -45,4 +46,5 @@ pod!(
     VipKey<V4>,
     VipKey<V6>,
     VirtualServer,
+    VlanKey,
 );

@@ -2,7 +2,11 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::addr::{Mac, Port, V4, V6};
+use crate::{
+    addr::{Mac, Port, V4, V6},
+    connection::TAGGED,
+    vlan::Tag,
+};
 
 /// What a new connection is looked up by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -150,7 +154,7 @@ pub struct Load {
     pub inactive: u64,
 }
 
-/// An interface that the program is attached to, found by its index.
+/// An interface that the program is attached to, or a VLAN device on one; found by its index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Interface {
@@ -160,15 +164,31 @@ pub struct Interface {
     pub flags: u16,
     /// Largest IP packet, in bytes.
     pub mtu: u16,
-    /// Its row in the outcome counters.
+    /// Its row in the outcome counters; 0 of a VLAN device, whose frames are counted where they arrive.
     pub slot: u16,
+    /// Of a VLAN device, index of the interface that its frames arrive and leave on; else 0.
+    pub parent: u16,
+    /// The outer tag of a VLAN device's frames.
+    pub outer: Tag,
+    /// The inner one, if they have two.
+    pub inner: Tag,
 }
 
-const _: () = assert!(size_of::<Interface>() == 6 + 2 + 2 + 2);
+impl Interface {
+    /// What [`crate::connection::NextHop::interface`] is for packets that leave through this interface, whose index is
+    /// given.
+    #[must_use]
+    #[inline(always)]
+    pub const fn exit(&self, index: u32) -> u16 {
+        index as u16 | if self.parent == 0 { 0 } else { TAGGED }
+    }
+}
+
+const _: () = assert!(size_of::<Interface>() == 6 + 2 + 2 + 2 + 2 + 4 + 4);
 
 /// Bits of [`Interface::flags`].
 pub mod interface {
-    /// The program is attached here and may send here.
+    /// The program sees what arrives here and may send here.
     pub const ATTACHED: u16 = 1;
     /// Its peers are on this host (veth, tap, virtio): they may leave checksums to the receiver.
     pub const VIRTUAL: u16 = 1 << 1;

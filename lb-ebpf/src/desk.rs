@@ -10,6 +10,7 @@ use lb_common::{
 use crate::{
     parse::{Arrival, Datagram},
     verdict::Verdict,
+    vlan::Tags,
 };
 
 /// A place for the entries of one packet. Whatever is read from it was written for the same packet before.
@@ -37,10 +38,11 @@ pub struct Desk<A> {
 }
 
 impl<A> Desk<A> {
-    /// Takes a packet whose IP header is at `network`; it has no verdict yet.
+    /// Takes a packet that arrived on `interface` and whose IP header is at `network`; it has no verdict yet.
     #[inline(always)]
-    pub const fn take(&mut self, errand: Errand, network: usize) -> Option<Verdict> {
+    pub const fn take(&mut self, errand: Errand, interface: u32, network: usize) -> Option<Verdict> {
         self.errand = errand;
+        self.arrival.interface = interface;
         self.arrival.datagram.network = network as u16;
         None
     }
@@ -52,9 +54,9 @@ impl<A> Desk<A> {
 pub enum Errand {
     /// A segment or datagram.
     Datagram,
-    /// A fragment; of the arrival only the offset of its IP header is there.
+    /// A fragment; of the arrival only the interface and the offset of the IP header are there.
     Fragment,
-    /// ICMP; of the arrival only the offset of its IP header is there.
+    /// ICMP; of the arrival only the interface and the offset of the IP header are there.
     Icmp,
 }
 
@@ -66,11 +68,13 @@ pub struct Workspace {
     pub v4: Desk<V4>,
     /// IPv6.
     pub v6: Desk<V6>,
+    /// Tags that were taken off the frame.
+    pub tags: Tags,
 }
 
 impl Default for Workspace {
     fn default() -> Self {
-        Self { v4: empty(V4::from_wire(0)), v6: empty(V6::from_wire([0; 4])) }
+        Self { v4: empty(V4::from_wire(0)), v6: empty(V6::from_wire([0; 4])), tags: Tags::default() }
     }
 }
 

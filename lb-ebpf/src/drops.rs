@@ -26,6 +26,10 @@ static DROPS_WATCHED: Array<u32, 1> = Array::new();
 #[btf_map]
 static DROPS_TOLD: PerCpuArray<Told, 1> = PerCpuArray::new();
 
+/// The record in the making: Linux 6.1 reads no frame into the ring buffer itself.
+#[btf_map]
+static DROPS_RECORD: PerCpuArray<DroppedFrame, 1> = PerCpuArray::new();
+
 /// What this CPU has told.
 #[repr(C)]
 struct Told {
@@ -56,15 +60,11 @@ pub fn tell(context: &XdpContext, outcome: u16) {
         told.missed = told.missed.wrapping_add(1);
         return;
     }
-    let Some(mut record) = DROPS.reserve(0) else {
-        told.missed = told.missed.wrapping_add(1);
-        return;
-    };
-    let frame: *mut DroppedFrame = record.as_mut_ptr();
+    let Some(frame) = DROPS_RECORD.get_ptr_mut(0) else { return };
     let xdp = context.as_ptr().cast();
-    // SAFETY: the record is ours until it is submitted, and `HEADERS` bytes of it are for the frame's. Only what is written
-    // here is read on the other side: `captured` says how much of the headers that is.
-    unsafe {
+    // SAFETY: this CPU's own, for one packet at a time; integers, and `HEADERS` bytes of it are for the frame's: `captured`
+    // says how many of them are of this one.
+    let told_of = unsafe {
         let length = bpf_xdp_get_buff_len(xdp) as u32;
         // The verifier forgets what a comparison says of a copy, and the compiler leaves out a mask that a comparison makes
         // needless: the length goes through memory, where nobody knows it, and the mask stays.
@@ -79,7 +79,7 @@ pub fn tell(context: &XdpContext, outcome: u16) {
         (*frame).missed = told.missed;
         (*frame).outcome = outcome;
         (*frame).captured = if loaded { wanted as u16 } else { 0 };
-    }
-    told.missed = 0;
-    record.submit(0);
+        DROPS.output(&*frame, 0).is_ok()
+    };
+    told.missed = if told_of { 0 } else { told.missed.wrapping_add(1) };
 }

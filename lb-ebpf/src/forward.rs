@@ -30,6 +30,7 @@ use crate::{
     tables::{Route, Tables},
     unproven,
     verdict::{self, Verdict},
+    vlan,
 };
 
 /// What the short way found.
@@ -41,6 +42,8 @@ pub enum Step {
     Longer4,
     /// It is on the IPv6 desk.
     Longer6,
+    /// It has VLAN tags: see [`vlan::arrive`].
+    Tagged,
 }
 
 /// Length of the Ethernet header: where IP begins.
@@ -115,8 +118,30 @@ pub fn forward<P: Packet, T: Tables<V4> + Tables<V6>>(
     tables: &mut T,
     workspace: &mut Workspace,
 ) -> Verdict {
-    match known(packet, tables, workspace) {
+    let verdict = match known(packet, tables, workspace) {
+        Step::Tagged => match vlan::arrive(packet, tables, &mut workspace.tags) {
+            verdict::GOES_ON => {
+                let step = vlan::known(packet, tables, workspace);
+                let verdict = lead(packet, tables, workspace, step);
+                vlan::depart(packet, tables, &workspace.tags, verdict)
+            }
+            ended => Verdict::from_word(ended),
+        },
+        step => lead(packet, tables, workspace, step),
+    };
+    if verdict.is_tagged() { vlan::leave(packet, tables, verdict) } else { verdict }
+}
+
+/// Goes on after the first step with a packet without tags.
+fn lead<P: Packet, T: Tables<V4> + Tables<V6>>(
+    packet: &mut P,
+    tables: &mut T,
+    workspace: &mut Workspace,
+    step: Step,
+) -> Verdict {
+    match step {
         Step::Ended(verdict) => verdict,
+        Step::Tagged => Outcome::NotIp.into(),
         Step::Longer4 => follow(workspace.v4.errand, |way| walk(packet, tables, &mut workspace.v4, way)),
         Step::Longer6 => follow(workspace.v6.errand, |way| walk(packet, tables, &mut workspace.v6, way)),
     }
@@ -132,7 +157,7 @@ pub fn known<P: Packet, T: Tables<V4> + Tables<V6>>(
     let Some(ethernet) = packet.get::<Ethernet>(0) else { return Step::Ended(Outcome::NotIp.into()) };
     let version = ethernet.ether_type.get();
     if version != ether_type::IPV4 && version != ether_type::IPV6 {
-        return Step::Ended(Outcome::NotIp.into());
+        return if vlan::is_tag(version) { Step::Tagged } else { Step::Ended(Outcome::NotIp.into()) };
     }
     let interface = match tables.interface(packet.interface()) {
         Some(interface) if interface.flags & interface::ATTACHED != 0 => interface,
@@ -169,7 +194,7 @@ fn network<A: Ip, P: Packet, T: Tables<A>>(
         return Some(ours_or(tables, &network, Outcome::MalformedIp, Outcome::MalformedForeign));
     }
     if network.fragment {
-        return desk.take(Errand::Fragment, NETWORK);
+        return desk.take(Errand::Fragment, packet.interface(), NETWORK);
     }
     let datagram = match datagram(packet, NETWORK, &network) {
         Ok(datagram) => datagram,
@@ -178,7 +203,9 @@ fn network<A: Ip, P: Packet, T: Tables<A>>(
         }
         Err(Unreadable::Protocol) => {
             return Some(match network.protocol {
-                protocol::ICMP | protocol::ICMPV6 => return desk.take(Errand::Icmp, NETWORK),
+                protocol::ICMP | protocol::ICMPV6 => {
+                    return desk.take(Errand::Icmp, packet.interface(), NETWORK);
+                }
                 _ => Outcome::OtherProtocol.into(),
             });
         }

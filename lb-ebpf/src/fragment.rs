@@ -144,7 +144,7 @@ pub fn fragment<A: Fragmented + RealAddress, P: Packet, T: Tables<A>>(
     if !network.sound {
         return ours_or(tables, &network, Outcome::MalformedIp, Outcome::MalformedForeign).to_word();
     }
-    if !desk.arrival.complete(packet, tables) {
+    if !desk.arrival.complete(tables) {
         return Verdict::from(Outcome::UnattachedInterface).to_word();
     }
     if piece.is_first() {

@@ -51,6 +51,13 @@ impl Be16 {
     pub const fn new(value: u16) -> Self {
         Self(value.to_be())
     }
+
+    /// The two bytes as they are.
+    #[must_use]
+    #[inline(always)]
+    pub const fn to_wire(self) -> u16 {
+        self.0
+    }
 }
 
 /// A 32-bit number.
@@ -82,6 +89,18 @@ pub struct Ethernet {
     pub destination: [u16; 3],
     /// Source address.
     pub source: [u16; 3],
+    /// What follows.
+    pub ether_type: Be16,
+}
+
+/// A VLAN tag (IEEE 802.1Q section 9.6) and what follows it. It lies where an untagged frame has its ether type.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Vlan {
+    /// Ether type of the tag.
+    pub protocol: Be16,
+    /// Priority (4 bits), VLAN id (12 bits).
+    pub control: Be16,
     /// What follows.
     pub ether_type: Be16,
 }

@@ -38,3 +38,4 @@ mod stateless;
 pub mod tables;
 mod unproven;
 pub mod verdict;
+pub mod vlan;

@@ -23,6 +23,7 @@ use lb_common::{
     mark::MarkRules,
     service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer, interface, lease},
     template::{Template, TemplateKey},
+    vlan::VlanKey,
 };
 use lb_ebpf::{
     desk::{Desk, Workspace},
@@ -46,6 +47,9 @@ const MMAPABLE: usize = 1 << 10;
 /// `BPF_F_INNER_MAP`: tables of different lengths fit into one outer map.
 const INNER_MAP: usize = 1 << 12;
 
+/// `BPF_F_NO_PREALLOC`: memory is taken for what is there.
+const NO_PREALLOC: usize = 1;
+
 /// Sizes written as `SIZED` come from the configuration: the loader sets them.
 const SIZED: usize = 1;
 
@@ -59,6 +63,9 @@ static SETTINGS: Array<Settings, 1> = Array::new();
 static CONCERNS: Array<u64, { concern::WORDS as usize }> = Array::new();
 #[btf_map]
 pub static INTERFACES: Array<Interface, { INTERFACE_LIMIT as usize }> = Array::new();
+/// As many as there are interfaces.
+#[btf_map]
+static VLANS: HashMap<VlanKey, u32, { INTERFACE_LIMIT as usize }, NO_PREALLOC> = HashMap::new();
 #[btf_map]
 static OUTCOMES: PerCpuArray<Counter, { (ATTACHED_INTERFACES * OUTCOME_ROW) as usize }> = PerCpuArray::new();
 #[btf_map]
@@ -185,6 +192,12 @@ impl Common for Maps<'_> {
     #[inline(always)]
     fn interface(&self, index: u32) -> Option<&Interface> {
         INTERFACES.get(index)
+    }
+
+    #[inline(always)]
+    fn vlan(&self, key: &VlanKey) -> Option<u32> {
+        // SAFETY: see the head of this file.
+        unsafe { VLANS.get(key).copied() }
     }
 
     #[inline(always)]

@@ -14,6 +14,7 @@ use lb_common::{
     mark::{MarkPrefix, MarkRules},
     service::{Interface, Load, RealServer, ServiceKey, Settings, VirtualServer, lease},
     template::{Template, TemplateKey},
+    vlan::VlanKey,
 };
 
 use crate::{
@@ -21,6 +22,7 @@ use crate::{
     connection::RealAddress,
     desk::Desk,
     fragment::{FragmentKey, Ports},
+    headers::Ethernet,
     ip::Ip,
     limit::{ANSWERS, Bucket},
     mark::{self, Question},
@@ -81,6 +83,14 @@ impl Packet for Frame<'_> {
     fn truncate(&mut self, length: usize) -> bool {
         let fits = length <= self.bytes.len();
         self.bytes.truncate(length);
+        fits
+    }
+
+    fn shrink(&mut self, length: usize) -> bool {
+        let fits = self.bytes.len() >= length + size_of::<Ethernet>();
+        if fits {
+            self.bytes.drain(..length);
+        }
         fits
     }
 
@@ -149,6 +159,8 @@ pub struct Memory {
     pub leases: BTreeMap<u32, u32>,
     /// Interfaces by index.
     pub interfaces: BTreeMap<u32, Interface>,
+    /// VLAN devices by where their frames arrive.
+    pub vlans: BTreeMap<VlanKey, u32>,
     /// Virtual servers by index.
     pub virtual_servers: BTreeMap<u32, VirtualServer>,
     /// Scheduling tables by index of the virtual server, head included.
@@ -190,6 +202,10 @@ impl Common for Memory {
 
     fn interface(&self, index: u32) -> Option<&Interface> {
         self.interfaces.get(&index)
+    }
+
+    fn vlan(&self, key: &VlanKey) -> Option<u32> {
+        self.vlans.get(key).copied()
     }
 
     fn virtual_server(&self, index: u32) -> Option<&VirtualServer> {

@@ -379,8 +379,8 @@ fn learn_way_back<A: Ip, P: Packet, T: Tables<A>>(packet: &P, tables: &T, desk: 
             next_hop.destination.0[word] = ethernet.source[word];
             next_hop.source.0[word] = interface.mac.0[word];
         }
-        next_hop.interface = index as u16;
-        next_hop.vlan = 0;
+        next_hop.interface = interface.exit(index);
+        next_hop.reserved = 0;
         next_hop.mtu = interface.mtu;
     }
 }

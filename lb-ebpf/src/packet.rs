@@ -37,6 +37,9 @@ pub trait Packet {
     /// Cuts the whole frame to `length` bytes; false when it is shorter or cannot be cut.
     fn truncate(&mut self, length: usize) -> bool;
 
+    /// Takes `length` bytes, an even number, from the front of the frame; false when less than an Ethernet header would be left.
+    fn shrink(&mut self, length: usize) -> bool;
+
     /// Puts `length` bytes, an even number, before the frame; what they hold is still to be written. False when there is no room.
     fn grow(&mut self, length: usize) -> bool;
 }

@@ -54,12 +54,11 @@ pub struct Arrival<A> {
 }
 
 impl<A: Address> Arrival<A> {
-    /// Writes everything but the datagram, for a packet whose checksum is not to be completed; false before the settings are
-    /// there.
+    /// Writes everything but the datagram and the interface, for a packet whose checksum is not to be completed; false before
+    /// the settings are there.
     #[inline(always)]
-    pub fn complete<P: Packet, T: Tables<A>>(&mut self, packet: &P, tables: &T) -> bool {
+    pub fn complete<T: Tables<A>>(&mut self, tables: &T) -> bool {
         let Some(settings) = tables.settings() else { return false };
-        self.interface = packet.interface();
         self.generation = settings.generation;
         self.ticks_per_second = settings.ticks_per_second;
         self.now = tables.now();

@@ -17,7 +17,7 @@ use lb_common::{
     outcome::{Disposition, Outcome},
 };
 use lb_ebpf::{
-    desk::Desk,
+    desk::{Desk, Workspace},
     forward::{Step, Way, follow, known, walk},
     mark::{self, Question},
     open::{self, Added, Pointed},
@@ -25,7 +25,8 @@ use lb_ebpf::{
     scan,
     select::{self, Choice, Selection},
     tables::Tables,
-    verdict::Verdict,
+    verdict::{GOES_ON, Verdict},
+    vlan,
 };
 
 use crate::{
@@ -40,13 +41,22 @@ pub fn xlb(context: XdpContext) -> u32 {
     let mut frame = Frame::new(&context);
     let mut maps = Maps::new(&context);
     let Some(workspace) = maps::workspace() else { return XDP_PASS };
-    let bytes = frame.length() as u64;
+    let bytes = frame.whole_length();
     let arrived = frame.interface();
-    let verdict = match known(&mut frame, &mut maps, workspace) {
-        Step::Ended(verdict) => verdict,
-        Step::Longer4 => follow(workspace.v4.errand, |way| walk_v4(context.ctx, way)),
-        Step::Longer6 => follow(workspace.v6.errand, |way| walk_v6(context.ctx, way)),
+    let mut verdict = match known(&mut frame, &mut maps, workspace) {
+        Step::Tagged => match xlb_arrive(context.ctx) {
+            GOES_ON => {
+                let step = vlan::known(&mut frame, &mut maps, workspace);
+                let verdict = lead(context.ctx, workspace, step);
+                Verdict::from_word(xlb_depart(context.ctx, verdict.to_word()))
+            }
+            ended => Verdict::from_word(ended),
+        },
+        step => lead(context.ctx, workspace, step),
     };
+    if verdict.is_tagged() {
+        verdict = Verdict::from_word(xlb_leave(context.ctx, verdict.to_word()));
+    }
     maps.count_end(arrived, verdict, bytes);
     if verdict == Outcome::Unwritable.into() {
         // A defect of ours: say so where somebody looks.
@@ -66,8 +76,46 @@ pub fn xlb(context: XdpContext) -> u32 {
     }
 }
 
+/// Goes on after the first step with a packet without tags.
+#[inline(always)]
+fn lead(context: *mut xdp_md, workspace: &Workspace, step: Step) -> Verdict {
+    match step {
+        Step::Ended(verdict) => verdict,
+        Step::Tagged => Outcome::NotIp.into(),
+        Step::Longer4 => follow(workspace.v4.errand, |way| walk_v4(context, way)),
+        Step::Longer6 => follow(workspace.v6.errand, |way| walk_v6(context, way)),
+    }
+}
+
 // Global functions: the verifier looks at each once, whatever calls it. Without that, it would follow every way through the
 // program from the first byte to the last and run out of patience.
+
+/// [`vlan::arrive`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn xlb_arrive(context: *mut xdp_md) -> u32 {
+    let context = XdpContext::new(context);
+    let Some(workspace) = maps::workspace() else { return Verdict::from(Outcome::Unwritable).to_word() };
+    vlan::arrive(&mut Frame::new(&context), &Maps::new(&context), &mut workspace.tags)
+}
+
+/// [`vlan::depart`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn xlb_depart(context: *mut xdp_md, verdict: u32) -> u32 {
+    let context = XdpContext::new(context);
+    let Some(workspace) = maps::workspace() else { return Verdict::from(Outcome::Unwritable).to_word() };
+    let (mut frame, maps) = (Frame::new(&context), Maps::new(&context));
+    vlan::depart(&mut frame, &maps, &workspace.tags, Verdict::from_word(verdict)).to_word()
+}
+
+/// [`vlan::leave`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn xlb_leave(context: *mut xdp_md, verdict: u32) -> u32 {
+    let context = XdpContext::new(context);
+    vlan::leave(&mut Frame::new(&context), &Maps::new(&context), Verdict::from_word(verdict)).to_word()
+}
 
 macro_rules! ways {
     ($family:ident, $walk:ident, $fragment:ident, $icmp:ident, $connection:ident, $begin:ident, $send:ident, $answer:ident) => {

@@ -46,7 +46,7 @@ pub(crate) fn translate<A: Icmp + Fragmented + RealAddress, P: Packet, T: Tables
     let offset = desk.arrival.datagram.network as usize;
     let Some(outer) = A::read(packet, offset) else { return Outcome::Icmp.into() };
     let Some(places) = read(packet, desk, &outer) else { return Outcome::Icmp.into() };
-    if !desk.arrival.complete(packet, tables) || !connection::find(tables, desk) {
+    if !desk.arrival.complete(tables) || !connection::find(tables, desk) {
         return Outcome::Icmp.into();
     }
     if let Some(outcome) = ownership::gate(tables, desk) {

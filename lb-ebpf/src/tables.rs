@@ -7,6 +7,7 @@ use lb_common::{
     mark::MarkRules,
     service::{Interface, Load, RealServer, ServiceKey, Settings, VirtualServer},
     template::{Template, TemplateKey},
+    vlan::VlanKey,
 };
 
 use crate::{
@@ -50,6 +51,9 @@ pub trait Common {
 
     /// The interface with this index.
     fn interface(&self, index: u32) -> Option<&Interface>;
+
+    /// Index of the VLAN device that frames with these tags arrive on.
+    fn vlan(&self, key: &VlanKey) -> Option<u32>;
 
     /// The virtual server with this index.
     fn virtual_server(&self, index: u32) -> Option<&VirtualServer>;

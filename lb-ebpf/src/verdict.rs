@@ -2,7 +2,10 @@
 
 use core::num::NonZeroU32;
 
-use lb_common::outcome::{Disposition, Outcome};
+use lb_common::{
+    connection::TAGGED,
+    outcome::{Disposition, Outcome},
+};
 
 /// In place of a verdict's word: the packet has not ended yet.
 pub const GOES_ON: u32 = 0;
@@ -52,11 +55,18 @@ impl Verdict {
         }
     }
 
-    /// Index of the egress interface; 0 unless the packet is sent.
+    /// Index of the egress interface, with [`TAGGED`] that of a VLAN device; 0 unless the packet is sent.
     #[must_use]
     #[inline(always)]
     pub const fn interface(self) -> u16 {
         (self.bits() >> 16) as u16
+    }
+
+    /// Whether it leaves through a VLAN device whose tags it does not have yet.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_tagged(self) -> bool {
+        self.interface() & TAGGED != 0
     }
 
     /// The number of the outcome.

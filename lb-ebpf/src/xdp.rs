@@ -25,6 +25,9 @@ pub struct Frame<'a> {
 /// Less than half of the 65,535 bytes that the verifier lets a header lie behind the frame's first byte.
 const MASK: usize = 0x7fff;
 
+/// Most drivers fill the first buffer before they take a second; mlx5 puts that much there (`MLX5E_RX_MAX_HEAD`).
+const FIRST_BUFFER: usize = 256;
+
 /// Bytes summed at a time: what `bpf_csum_diff` took at once before Linux 6.13.
 const CHUNK: usize = 512;
 
@@ -38,6 +41,18 @@ impl<'a> Frame<'a> {
     #[inline(always)]
     pub fn new(context: &'a XdpContext) -> Self {
         Self { context }
+    }
+
+    /// Length of the whole frame, in bytes. Of one in several buffers the first has [`FIRST_BUFFER`] bytes at least, so short
+    /// frames need not ask the kernel.
+    #[inline(always)]
+    pub fn whole_length(&self) -> u64 {
+        let first = self.length();
+        if first < FIRST_BUFFER {
+            return first as u64;
+        }
+        // SAFETY: the context is the one this run was started with.
+        unsafe { bpf_xdp_get_buff_len(self.context.as_ptr().cast()) }
     }
 
     #[inline(always)]
@@ -112,6 +127,12 @@ impl Packet for Frame<'_> {
             length as u64 <= now
                 && bpf_xdp_adjust_tail(context, (length as u64).wrapping_sub(now) as i32) == 0
         }
+    }
+
+    #[inline(always)]
+    fn shrink(&mut self, length: usize) -> bool {
+        // SAFETY: as in `grow`.
+        unsafe { bpf_xdp_adjust_head(self.context.as_ptr().cast(), length as i32) == 0 }
     }
 
     #[inline(always)]

@@ -6,4 +6,5 @@ pub mod links;
 pub mod on_link;
 pub mod reach;
 pub mod sysctl;
+pub mod vlans;
 pub mod watch;

@@ -35,6 +35,7 @@ mod marks;
 mod ownership;
 mod persistence;
 mod reset;
+mod vlan;
 
 /// All of them.
 #[cfg(feature = "root")]
@@ -53,6 +54,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         ownership::ALL,
         persistence::ALL,
         reset::ALL,
+        vlan::ALL,
     ];
     all.into_iter().flatten()
 }

@@ -39,13 +39,13 @@ impl Message {
     /// The frame in which it arrives, and the interface.
     pub(crate) fn arriving(&self) -> (u32, Vec<u8>) {
         let (wire, packet) = arriving(&self.carrier());
-        (wire.index.into(), [&packet.bytes()[..LINK], &self.network()].concat())
+        (wire.on.into(), [packet.link(), self.network()].concat())
     }
 
     /// The frame in which it leaves, one hop on.
     pub(crate) fn leaving(&self) -> Vec<u8> {
         let message = Self { hops: self.hops - 1, ..self.clone() };
-        [&leaving(&self.carrier()).bytes()[..LINK], &message.network()].concat()
+        [leaving(&self.carrier()).link(), message.network()].concat()
     }
 
     /// A packet with its ends.

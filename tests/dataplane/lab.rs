@@ -17,7 +17,7 @@ use lb_ebpf::{
     verdict::Verdict,
 };
 
-use crate::packet::{Packet, Transport, tcp};
+use crate::packet::{Packet, Transport, tcp, untagged};
 use crate::read::{Segment, read};
 use crate::reset;
 use crate::world::{self, arriving, at, leaving};
@@ -90,7 +90,7 @@ impl<'a> Lab<'a> {
     /// A packet arrives from its neighbour.
     pub(crate) fn send(&mut self, packet: &Packet) -> Ended {
         let (wire, packet) = arriving(packet);
-        self.frame(wire.index.into(), &packet.bytes())
+        self.frame(wire.on.into(), &packet.bytes())
     }
 
     /// A packet arrives and leaves as `expected`, one hop on and to its next neighbour.
@@ -107,8 +107,9 @@ impl<'a> Lab<'a> {
         let ended = self.send(packet);
         assert_eq!(ended.verdict.outcome(), Outcome::KernelRoute, "{packet:?}");
         let (_, link) = arriving(packet);
-        let (link_source, link_destination) = (link.link_source, link.link_destination);
-        assert_same(&ended.bytes, &Packet { link_source, link_destination, ..expected.clone() }.bytes());
+        let Packet { link_source, link_destination, vlans, .. } = link;
+        let expected = Packet { link_source, link_destination, vlans, ..expected.clone() };
+        assert_same(&ended.bytes, &expected.bytes());
     }
 
     /// A packet arrives and ends so, with no byte of it changed.
@@ -125,9 +126,12 @@ impl<'a> Lab<'a> {
     pub(crate) fn resets(&mut self, segment: &Packet) -> Segment {
         let (wire, arrived) = arriving(segment);
         let ended = self.send(segment);
-        assert_eq!(ended.verdict, Verdict::sent(Outcome::Reset, wire.index), "{segment:?}");
-        reset::check(&arrived.bytes(), &ended.bytes).unwrap_or_else(|fault| panic!("{fault}: {segment:?}"));
-        read(&ended.bytes).and_then(|seen| seen.segment).expect("a segment came out")
+        assert_eq!(ended.verdict, Verdict::sent(Outcome::Reset, wire.on), "{segment:?}");
+        let length = 4 * arrived.vlans.len();
+        assert_eq!(ended.bytes[12..12 + length], arrived.bytes()[12..12 + length], "its tags");
+        let (asked, answer) = (untagged(&arrived.bytes()), untagged(&ended.bytes));
+        reset::check(&asked, &answer).unwrap_or_else(|fault| panic!("{fault}: {segment:?}"));
+        read(&answer).and_then(|seen| seen.segment).expect("a segment came out")
     }
 
     /// A client's packet arrives and leaves, changed in nothing but its destination: which is returned.

@@ -8,6 +8,9 @@ use etherparse::{
 };
 use lb_common::tcp::header::{ACK, FIN, RST, SYN};
 
+/// A VLAN tag: its ether type, and its priority and VLAN id.
+pub(crate) type Tag = (u16, u16);
+
 /// What stands behind the IP header.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Transport {
@@ -35,8 +38,8 @@ pub(crate) enum Checksum {
 pub(crate) struct Packet {
     pub(crate) link_source: [u8; 6],
     pub(crate) link_destination: [u8; 6],
-    /// 802.1Q tags, the outermost first.
-    pub(crate) vlans: Vec<u16>,
+    /// Tags, the outermost first.
+    pub(crate) vlans: Vec<Tag>,
     pub(crate) source: SocketAddr,
     pub(crate) destination: SocketAddr,
     /// Time to live or hop limit.
@@ -156,22 +159,23 @@ impl Packet {
         }
     }
 
-    fn link(&self) -> Vec<u8> {
+    /// The link header with its tags.
+    pub(crate) fn link(&self) -> Vec<u8> {
         let network = if self.source.is_ipv4() { EtherType::IPV4 } else { EtherType::IPV6 };
-        let first = if self.vlans.is_empty() { network } else { EtherType::VLAN_TAGGED_FRAME };
+        let mut follows = self.vlans.iter().map(|(protocol, _)| EtherType(*protocol)).chain([network]);
+        let first = follows.next().unwrap();
         let ethernet = Ethernet2Header {
             source: self.link_source,
             destination: self.link_destination,
             ether_type: first,
         };
         let mut bytes = ethernet.to_bytes().to_vec();
-        for (position, id) in self.vlans.iter().enumerate() {
-            let last = position + 1 == self.vlans.len();
+        for (_, control) in &self.vlans {
             let tag = SingleVlanHeader {
-                pcp: VlanPcp::ZERO,
-                drop_eligible_indicator: false,
-                vlan_id: VlanId::try_new(*id).unwrap(),
-                ether_type: if last { network } else { EtherType::VLAN_TAGGED_FRAME },
+                pcp: VlanPcp::try_new((control >> 13) as u8).unwrap(),
+                drop_eligible_indicator: control & 1 << 12 != 0,
+                vlan_id: VlanId::try_new(control & 0x0fff).unwrap(),
+                ether_type: follows.next().unwrap(),
             };
             bytes.extend(tag.to_bytes());
         }
@@ -255,6 +259,17 @@ impl Packet {
             .chain([u16::from(self.protocol().0), u16::try_from(length).unwrap()])
             .fold(0, add)
     }
+}
+
+/// The frame without its tags, two at most.
+pub(crate) fn untagged(frame: &[u8]) -> Vec<u8> {
+    let mut bytes = frame.to_vec();
+    for _ in 0..2 {
+        if matches!(bytes.get(12..14), Some([0x81, 0x00] | [0x88, 0xa8])) && bytes.len() >= 18 {
+            bytes.drain(12..16);
+        }
+    }
+    bytes
 }
 
 /// One's complement addition.

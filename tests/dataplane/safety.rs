@@ -9,6 +9,7 @@ use lb_ebpf::memory::{Family, Memory, OfFamily};
 
 use crate::icmp;
 use crate::lab::{Ended, Lab, hex};
+use crate::packet::untagged;
 use crate::read::{Seen, read};
 use crate::reset;
 use crate::stream::Dice;
@@ -16,7 +17,7 @@ use crate::world;
 
 /// A frame arrives; why what became of it is not safe, if it is not.
 pub(crate) fn try_frame(lab: &mut Lab<'_>, interface: u32, frame: &[u8]) -> Result<(), String> {
-    let ours = is_ours(frame, &lab.memory);
+    let ours = is_ours(&untagged(frame), &lab.memory);
     let ended = lab.frame(interface, frame);
     is_safe(ours, frame, &ended)
         .map_err(|fault| format!("{fault}\nout {}\n{:?}", hex(&ended.bytes), ended.verdict))
@@ -99,28 +100,30 @@ fn is_safe(ours: bool, frame: &[u8], ended: &Ended) -> Result<(), String> {
     let outcome = ended.verdict.outcome();
     let resets = outcome == Outcome::Reset;
     let answers = matches!(outcome, Outcome::Refused | Outcome::TimeExceeded | Outcome::TooBig);
-    if !resets && !answers && ended.bytes.len() != frame.len() {
-        return Err("its length changed".into());
-    }
     if disposition == Disposition::Pass && ended.bytes != frame {
         return Err("it passes and was changed".into());
+    }
+    // A frame that is sent has the tags of where it goes.
+    let (frame, bytes) = (&*untagged(frame), &*untagged(&ended.bytes));
+    if !resets && !answers && bytes.len() != frame.len() {
+        return Err("its length changed".into());
     }
     if !ours && disposition != Disposition::Pass {
         return Err("it is not ours".into());
     }
     if resets {
-        return reset::check(frame, &ended.bytes);
+        return reset::check(frame, bytes);
     }
     if answers {
-        return icmp::is_answer(outcome, frame, &ended.bytes);
+        return icmp::is_answer(outcome, frame, bytes);
     }
     if outcome == Outcome::IcmpTranslated {
-        return icmp::is_translated(frame, &ended.bytes);
+        return icmp::is_translated(frame, bytes);
     }
     if !matches!(disposition, Disposition::Send | Disposition::Kernel) {
         return Ok(());
     }
-    let (Some(before), after) = (read(frame), read(&ended.bytes)) else { return Ok(()) };
+    let (Some(before), after) = (read(frame), read(bytes)) else { return Ok(()) };
     let Some(after) = after else { return Err("it was well-formed and came out malformed".into()) };
     let hops = before.hops - u8::from(disposition == Disposition::Send);
     if (after.protocol, after.hops, &after.payload) != (before.protocol, hops, &before.payload) {

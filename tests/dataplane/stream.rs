@@ -7,12 +7,13 @@ use lb_common::{
     connection::ConnectionKey,
     service::{real_server, virtual_server},
     tcp::header::{ACK, FIN, RST, SYN},
+    vlan::{C_TAG, S_TAG},
 };
 use lb_ebpf::memory::{Family, Memory, OfFamily};
 
 use crate::fragments::cut;
 use crate::icmp::{Message, quote};
-use crate::packet::{Checksum, Packet, Transport, tcp, udp};
+use crate::packet::{Checksum, Packet, Tag, Transport, tcp, udp};
 use crate::world::{self, INSIDE, OUTSIDE, arriving, at};
 
 /// Numbers from a seed (SplitMix64: Steele, Lea and Flood, 2014).
@@ -41,9 +42,16 @@ impl Dice {
     }
 }
 
-const CLIENTS: &[&str] =
-    &["198.51.100.7", "198.51.100.8", "198.51.100.9", "198.18.0.3", "203.0.113.9", "10.0.0.11"];
-const CLIENTS_V6: &[&str] = &["2001:db8:1::7", "2001:db8:1::9", "2001:db8:9::9"];
+const CLIENTS: &[&str] = &[
+    "198.51.100.7",
+    "198.51.100.8",
+    "198.51.100.9",
+    "198.18.0.3",
+    "203.0.113.9",
+    "10.0.0.11",
+    "198.51.100.39",
+];
+const CLIENTS_V6: &[&str] = &["2001:db8:1::7", "2001:db8:1::9", "2001:db8:9::9", "2001:db8:3::7"];
 const FLAGS: &[u8] =
     &[SYN, SYN, ACK, ACK, ACK, ACK, SYN | ACK, FIN | ACK, FIN | ACK, RST, RST | ACK, SYN | FIN, 0, 0xff];
 /// Numbers around those of a real server's answer.
@@ -64,7 +72,7 @@ pub(crate) fn next(dice: &mut Dice, memory: &Memory) -> (u32, Vec<u8>) {
         _ => known(dice, memory).unwrap_or_else(|| from_a_client(dice)),
     };
     let (wire, packet) = arriving(&varied(dice, packet));
-    let interface = if dice.one_in(50) { dice.of(&[1, OUTSIDE.index, INSIDE.index]) } else { wire.index };
+    let interface = if dice.one_in(50) { dice.of(&[1, OUTSIDE.index, INSIDE.index]) } else { wire.on };
     let mut frame = packet.bytes();
     if dice.one_in(12) && packet.vlans.is_empty() && packet.extensions.is_empty() {
         let (size, identification) = (8 << dice.below(8), dice.below(4) as u32);
@@ -119,7 +127,7 @@ fn from_a_client(dice: &mut Dice) -> Packet {
         if dice.one_in(3) {
             udp(client, at(world::DNS_V6))
         } else {
-            let vip = dice.of(&[world::WEB_V6, world::PERSISTENT_V6]);
+            let vip = dice.of(&[world::WEB_V6, world::PERSISTENT_V6, world::STORAGE_V6]);
             segment(dice, client, at(vip))
         }
     } else {
@@ -220,10 +228,16 @@ fn varied(dice: &mut Dice, mut packet: Packet) -> Packet {
         6 => packet.trailer = vec![0xee; 1 + dice.below(20)],
         7 => packet.traffic_class = dice.below(256) as u8,
         8 => packet.link_destination = dice.of(&[[0xff; 6], [2, 0, 0, 0, 9, 9]]),
-        9 => packet.vlans = vec![dice.below(4096) as u16; 1 + dice.below(2)],
+        9 => packet.vlans = (0..=dice.below(2)).map(|_| tag(dice)).collect(),
         _ => {}
     }
     packet
+}
+
+/// A tag of this world more often than not.
+fn tag(dice: &mut Dice) -> Tag {
+    let id = dice.of(&[0, 0, 100, 200, 300, 4095]);
+    (dice.of(&[C_TAG, C_TAG, S_TAG]), (dice.below(16) as u16) << 12 | id)
 }
 
 /// Cut short, or with some bytes changed, most of them in the headers.

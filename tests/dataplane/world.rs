@@ -1,23 +1,24 @@
-//! The small world of the cases: two interfaces, neighbours, virtual servers; as tables, and as a network namespace.
+//! The small world of the cases: two interfaces with a VLAN device on each, neighbours, virtual servers; as tables, and as a network namespace.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net};
 use lb_common::{
     addr::{Mac, Port, Protocol, V4, V6},
-    connection::NextHop,
+    connection::{NextHop, TAGGED},
     layout::VERSION,
     mark::{MarkPrefix, MarkRule, MarkRules, NOBODY},
     service::{
         Interface, Load, RealServer, Scheduling, ServiceKey, Settings, VirtualServer, interface, real_server,
         settings, virtual_server,
     },
+    vlan::{self, C_TAG, S_TAG, VlanKey},
 };
 use lb_ebpf::memory::{Family, Memory, OfFamily};
 
-use crate::packet::Packet;
+use crate::packet::{Packet, Tag};
 
-/// An interface of the balancer.
+/// An interface of the balancer, or a VLAN device on one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wire {
     pub(crate) index: u16,
@@ -25,6 +26,12 @@ pub(crate) struct Wire {
     pub(crate) name: &'static str,
     pub(crate) mac: [u8; 6],
     flags: u16,
+    /// Largest IP packet on it.
+    pub(crate) mtu: u16,
+    /// Index of the interface that its frames arrive and leave on.
+    pub(crate) on: u16,
+    /// The tags they have there.
+    pub(crate) tags: &'static [Tag],
     /// The balancer's own addresses.
     pub(crate) addresses: [&'static str; 2],
 }
@@ -35,6 +42,9 @@ pub(crate) const OUTSIDE: Wire = Wire {
     name: "outside",
     mac: [2, 0, 0, 0, 1, 1],
     flags: interface::ATTACHED,
+    mtu: MTU,
+    on: 10,
+    tags: &[],
     addresses: ["198.51.100.1/28", "2001:db8:1::1/124"],
 };
 
@@ -44,8 +54,39 @@ pub(crate) const INSIDE: Wire = Wire {
     name: "inside",
     mac: [2, 0, 0, 0, 2, 1],
     flags: interface::ATTACHED | interface::VIRTUAL,
+    mtu: MTU,
+    on: 20,
+    tags: &[],
     addresses: ["10.0.0.1/27", "2001:db8:2::1/124"],
 };
+
+/// Where other clients are: a VLAN on [`OUTSIDE`]. In the kernel's namespace an interface like any other stands for the VLAN
+/// device; the data plane knows only what it is told of it.
+pub(crate) const OFFICE: Wire = Wire {
+    index: 30,
+    name: "office",
+    mac: [2, 0, 0, 0, 3, 1],
+    flags: interface::ATTACHED,
+    mtu: JUMBO,
+    on: OUTSIDE.index,
+    tags: &[(C_TAG, 100)],
+    addresses: ["198.51.100.33/28", "2001:db8:3::1/124"],
+};
+
+/// Where other real servers are: a customer's VLAN in a provider's, on [`INSIDE`].
+pub(crate) const STORE: Wire = Wire {
+    index: 40,
+    name: "store",
+    mac: [2, 0, 0, 0, 4, 1],
+    flags: interface::ATTACHED | interface::VIRTUAL,
+    mtu: JUMBO,
+    on: INSIDE.index,
+    tags: &[(S_TAG, 200), (C_TAG, 300)],
+    addresses: ["10.0.0.33/27", "2001:db8:4::1/124"],
+};
+
+/// All of them.
+pub(crate) const WIRES: [Wire; 4] = [OUTSIDE, INSIDE, OFFICE, STORE];
 
 /// Neighbours whose link addresses are known. The others of their networks are not.
 pub(crate) const NEIGHBOURS: &[(&str, Wire, [u8; 6])] = &[
@@ -59,6 +100,10 @@ pub(crate) const NEIGHBOURS: &[(&str, Wire, [u8; 6])] = &[
     ("10.0.0.13", INSIDE, [2, 0, 0, 2, 0, 13]),
     ("2001:db8:2::b", INSIDE, [2, 0, 0, 2, 6, 11]),
     ("2001:db8:2::c", INSIDE, [2, 0, 0, 2, 6, 12]),
+    ("198.51.100.39", OFFICE, [2, 0, 0, 3, 0, 39]),
+    ("2001:db8:3::7", OFFICE, [2, 0, 0, 3, 6, 7]),
+    ("10.0.0.43", STORE, [2, 0, 0, 4, 0, 43]),
+    ("2001:db8:4::b", STORE, [2, 0, 0, 4, 6, 11]),
 ];
 
 /// Neighbours whose way takes packets of [`NARROW_MTU`] only.
@@ -74,8 +119,11 @@ pub(crate) const ROUTER: &str = "198.51.100.2";
 #[cfg(feature = "root")]
 pub(crate) const ROUTED: &str = "198.18.0.0/28";
 
-/// Largest IP packet on both wires.
+/// Largest IP packet on the interfaces.
 const MTU: u16 = 1500;
+
+/// Largest IP packet in the VLANs.
+pub(crate) const JUMBO: u16 = 9000;
 
 /// What clients of IPv4 ask for.
 pub(crate) const VIPS: &[&str] = &[
@@ -101,6 +149,7 @@ pub(crate) const VIPS: &[&str] = &[
     PERSISTENT,
     PERSISTENT,
     PERSISTENT_ANY,
+    STORAGE,
 ];
 
 /// A virtual server as described.
@@ -165,6 +214,10 @@ pub(crate) const MARKED: &str = "192.0.2.60:80";
 pub(crate) const MARKED_TLS: &str = "192.0.2.60:443";
 /// In a network that is marked.
 pub(crate) const MARKED_WIDE: &str = "192.0.2.130:8005";
+/// Its real server is in a VLAN.
+pub(crate) const STORAGE: &str = "192.0.2.80:80";
+/// Its real server is in a VLAN.
+pub(crate) const STORAGE_V6: &str = "[2001:db8::80]:80";
 /// The virtual servers of marks: on no address.
 const SHOP: &str = "shop";
 const UPLOAD: &str = "upload";
@@ -289,6 +342,8 @@ const SERVICES: &[Service] = &[
     },
     Service { listens: SHOP, pool: &[("10.0.0.11:0", 1), ("10.0.0.12:0", 1)], client_prefix: 32, ..DEFAULT },
     Service { listens: UPLOAD, pool: &[("10.0.0.13:86", 1)], ..DEFAULT },
+    Service { listens: STORAGE, pool: &[("10.0.0.43:8080", 1)], ..DEFAULT },
+    Service { listens: STORAGE_V6, pool: &[("[2001:db8:4::b]:8080", 1)], ..DEFAULT },
 ];
 
 /// Virtual servers there are.
@@ -310,13 +365,22 @@ pub(crate) fn arriving(packet: &Packet) -> (Wire, Packet) {
     if packet.link_destination == [0; 6] {
         (packet.link_source, packet.link_destination) = (neighbour, wire.mac);
     }
+    if packet.vlans.is_empty() {
+        packet.vlans = wire.tags.to_vec();
+    }
     (wire, packet)
 }
 
 /// The frame of a packet that the balancer sends: to its neighbour, one hop on.
 pub(crate) fn leaving(packet: &Packet) -> Packet {
     let (wire, neighbour) = way_to(packet.destination.ip());
-    Packet { link_source: wire.mac, link_destination: neighbour, hops: packet.hops - 1, ..packet.clone() }
+    Packet {
+        link_source: wire.mac,
+        link_destination: neighbour,
+        vlans: wire.tags.to_vec(),
+        hops: packet.hops - 1,
+        ..packet.clone()
+    }
 }
 
 /// The wire and the link address by which an address is reached. Everything unknown is behind the router.
@@ -342,8 +406,13 @@ pub(crate) fn memory(connections: usize) -> Memory {
         ..Memory::default()
     };
     for (slot, wire) in (1..).zip([OUTSIDE, INSIDE]) {
-        let described = Interface { mac: wire.mac.into(), flags: wire.flags, mtu: MTU, slot };
-        memory.interfaces.insert(wire.index.into(), described);
+        memory.interfaces.insert(wire.index.into(), described(wire, slot));
+    }
+    for wire in [OFFICE, STORE] {
+        let device = Interface { parent: wire.on, ..described(wire, 0) };
+        let key = VlanKey { parent: wire.on.into(), outer: device.outer, inner: device.inner };
+        memory.interfaces.insert(wire.index.into(), device);
+        memory.vlans.insert(key, wire.index.into());
     }
     for (index, service) in (0..).zip(SERVICES) {
         add_service(&mut memory, index, service);
@@ -351,6 +420,19 @@ pub(crate) fn memory(connections: usize) -> Memory {
     add_marks(&mut memory);
     add_routes(&mut memory);
     memory
+}
+
+fn described(wire: Wire, slot: u16) -> Interface {
+    let mut tags = wire.tags.iter().map(|&(protocol, id)| vlan::Tag { protocol, id });
+    Interface {
+        mac: wire.mac.into(),
+        flags: wire.flags,
+        mtu: wire.mtu,
+        slot,
+        parent: 0,
+        outer: tags.next().unwrap_or_default(),
+        inner: tags.next().unwrap_or_default(),
+    }
 }
 
 /// Every destination has the rules of all destinations around it.
@@ -422,8 +504,7 @@ fn add_service(memory: &mut Memory, index: u32, service: &Service) {
 
 /// The balancer's address, with the length of its prefix, on the link that an address is on.
 pub(crate) fn link_of(address: IpAddr) -> Option<IpNet> {
-    let mut links =
-        [OUTSIDE, INSIDE].into_iter().flat_map(|wire| wire.addresses).map(|link| link.parse().unwrap());
+    let mut links = WIRES.into_iter().flat_map(|wire| wire.addresses).map(|link| link.parse().unwrap());
     links.find(|link: &IpNet| link.contains(&address))
 }
 
@@ -458,13 +539,13 @@ pub(crate) fn scheduling_table(pool: &[(u32, u32)]) -> Vec<u32> {
 fn add_routes(memory: &mut Memory) {
     for host in 2..15 {
         memory.v4.unresolved.push(Ipv4Addr::new(198, 51, 100, host).into());
-        memory.v6.unresolved.push(v6(1, host));
-        memory.v6.unresolved.push(v6(2, host));
+        memory.v4.unresolved.push(Ipv4Addr::new(198, 51, 100, 32 + host).into());
+        memory.v6.unresolved.extend((1..5).map(|network| v6(network, host)));
     }
-    memory.v6.unresolved.extend([v6(1, 15), v6(2, 15)]);
-    memory.v4.unresolved.extend((2..31).map(|host| V4::from(Ipv4Addr::new(10, 0, 0, host))));
+    memory.v6.unresolved.extend((1..5).map(|network| v6(network, 15)));
+    memory.v4.unresolved.extend((2..31).chain(34..63).map(|host| V4::from(Ipv4Addr::new(10, 0, 0, host))));
     for (address, wire, mac) in NEIGHBOURS {
-        let mtu = if NARROW.contains(address) { NARROW_MTU } else { MTU };
+        let mtu = if NARROW.contains(address) { NARROW_MTU } else { wire.mtu };
         let next_hop = NextHop { mtu, ..next_hop(*wire, *mac) };
         match address.parse().unwrap() {
             IpAddr::V4(ip) => drop(memory.v4.routes.insert(ip.into(), next_hop)),
@@ -485,8 +566,8 @@ fn next_hop(wire: Wire, neighbour: [u8; 6]) -> NextHop {
     NextHop {
         destination: Mac::from(neighbour),
         source: wire.mac.into(),
-        interface: wire.index,
-        vlan: 0,
-        mtu: MTU,
+        interface: if wire.tags.is_empty() { wire.index } else { wire.index | TAGGED },
+        reserved: 0,
+        mtu: wire.mtu,
     }
 }

@@ -60,6 +60,7 @@ use crate::{
         links::{Link, Mode, links},
         on_link,
         sysctl::Sysctls,
+        vlans::Vlan,
         watch::{HostEvent, watch},
     },
     plan::HostView,
@@ -217,9 +218,9 @@ pub(super) fn interfaces(
             link.index
         );
         let slot = match before.get(&link.index) {
-            Some(interface) => interface.slot,
+            Some(interface) if interface.slot != 0 => interface.slot,
             // Row 0 is for packets on interfaces that are not attached.
-            None => (1..ATTACHED_INTERFACES as u16)
+            _ => (1..ATTACHED_INTERFACES as u16)
                 .find(|slot| !slots.contains(slot))
                 .with_context(|| format!("more than {} interfaces", ATTACHED_INTERFACES - 1))?,
         };
@@ -230,10 +231,30 @@ pub(super) fn interfaces(
             flags: interface::ATTACHED | virtual_,
             mtu: u16::try_from(link.mtu).unwrap_or(u16::MAX),
             slot,
+            ..Interface::default()
         };
         found.insert(link.index, description);
+        found.extend(link.vlans.iter().filter_map(|vlan| on_top(vlan, link.index, description.flags)));
     }
     Ok(found)
+}
+
+/// A VLAN device as the data plane has to know it; none when it has no room for its index, and then its frames pass.
+fn on_top(vlan: &Vlan, parent: u32, flags: u16) -> Option<(u32, Interface)> {
+    if vlan.index >= INTERFACES {
+        tracing::warn!("{} has index {}: its frames are not balanced", vlan.name, vlan.index);
+        return None;
+    }
+    let description = Interface {
+        mac: Mac::from(vlan.mac),
+        flags,
+        mtu: u16::try_from(vlan.mtu).unwrap_or(u16::MAX),
+        slot: 0,
+        parent: u16::try_from(parent).ok()?,
+        outer: vlan.outer,
+        inner: vlan.inner,
+    };
+    Some((vlan.index, description))
 }
 
 /// Interface indices by name.
@@ -395,11 +416,22 @@ fn max_running() -> usize {
 
 #[cfg(test)]
 mod tests {
+    use lb_common::vlan::{C_TAG, Tag};
+
     use super::*;
 
     fn link(index: u32) -> Link {
         let name = format!("eth{index}");
-        Link { index, name, mac: [2; 6], mtu: 1500, up: true, is_virtual: false, xdp: None }
+        Link {
+            index,
+            name,
+            mac: [2; 6],
+            mtu: 1500,
+            up: true,
+            is_virtual: false,
+            xdp: None,
+            vlans: Vec::new(),
+        }
     }
 
     fn slots(found: &BTreeMap<u32, Interface>) -> Vec<(u32, u16)> {
@@ -414,6 +446,34 @@ mod tests {
         assert_eq!(slots(&second), [(3, 2), (5, 3), (7, 1)]);
         let third = interfaces(&[link(9), link(5)], &interfaces(&[link(5)], &second).unwrap()).unwrap();
         assert_eq!(slots(&third), [(5, 3), (9, 1)]);
+    }
+
+    #[test]
+    fn a_vlan_device_is_described_by_its_parent_and_its_tag_and_has_no_counters() {
+        let tag = Tag { protocol: C_TAG, id: 100 };
+        let vlan = |index| Vlan {
+            index,
+            name: format!("eth3.{index}"),
+            mac: [4; 6],
+            mtu: 1400,
+            outer: tag,
+            inner: Tag::NONE,
+        };
+        let parent = Link { vlans: vec![vlan(9), vlan(INTERFACES)], is_virtual: true, ..link(3) };
+        let found = interfaces(&[parent], &BTreeMap::new()).unwrap();
+        assert_eq!(slots(&found), [(3, 1), (9, 0)]);
+        let expected = Interface {
+            mac: Mac::from([4; 6]),
+            flags: interface::ATTACHED | interface::VIRTUAL,
+            mtu: 1400,
+            slot: 0,
+            parent: 3,
+            outer: tag,
+            inner: Tag::NONE,
+        };
+        assert_eq!(found[&9], expected);
+        let alone = interfaces(&[link(9)], &found).unwrap();
+        assert_ne!(alone[&9].slot, 0, "attached to itself it is counted");
     }
 
     #[test]

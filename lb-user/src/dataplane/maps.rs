@@ -10,6 +10,7 @@ use lb_common::{
     mark::MarkRules,
     service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer},
     template::{Template, TemplateKey},
+    vlan::VlanKey,
 };
 
 use super::pins::Pins;
@@ -62,6 +63,8 @@ pub struct Maps {
     pub concerns: Array<MapData, u64>,
     /// Interfaces by index.
     pub interfaces: Array<MapData, Interface>,
+    /// VLAN devices by where their frames arrive.
+    pub vlans: HashMap<MapData, VlanKey, u32>,
     /// Outcome counters.
     pub outcomes: PerCpuArray<MapData, Counter>,
     /// Virtual servers by index.
@@ -119,6 +122,7 @@ impl Maps {
             leases: open(pins, map::LEASES)?,
             concerns: open(pins, map::CONCERNS)?,
             interfaces: open(pins, map::INTERFACES)?,
+            vlans: open(pins, map::VLANS)?,
             outcomes: open(pins, map::OUTCOMES)?,
             virtual_servers: open(pins, map::VIRTUAL_SERVERS)?,
             names: open(pins, map::NAMES)?,

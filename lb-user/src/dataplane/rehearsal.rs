@@ -18,6 +18,7 @@ use lb_common::{
     mark::{MarkPrefix, MarkRule, MarkRules, NOBODY},
     service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer, lease},
     template::{Template, TemplateKey},
+    vlan::VlanKey,
 };
 use lb_ebpf::{
     desk::Desk,
@@ -135,6 +136,10 @@ impl Common for Rehearsal<'_> {
 
     fn lease(&self, slot: u32) -> u32 {
         self.maps.leases.get(&slot, 0).unwrap_or(lease::NOT_HELD)
+    }
+
+    fn vlan(&self, key: &VlanKey) -> Option<u32> {
+        self.wanted.vlans.get(key).copied()
     }
 
     fn interface(&self, index: u32) -> Option<&Interface> {

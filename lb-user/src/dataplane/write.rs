@@ -119,6 +119,7 @@ fn one(maps: &mut Maps, write: &Write) -> Result<(), WriteError> {
         Write::Interface(change) => {
             ("INTERFACES", slot(&mut maps.interfaces, change.key, change.new.unwrap_or_default()))
         }
+        Write::Vlan(change) => ("VLANS", entry(&mut maps.vlans, change)),
         Write::RealServer(change) => {
             let result = slot(&mut maps.real_servers, change.key, change.new.unwrap_or_default());
             if change.old.is_none() {

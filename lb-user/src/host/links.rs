@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fs, io, path::Path, pin::pin};
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp};
 use tokio_stream::StreamExt as _;
 
+use super::vlans::{self, Vlan};
+
 /// One Ethernet link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -22,6 +24,8 @@ pub struct Link {
     pub is_virtual: bool,
     /// The XDP program that runs on it, whoever attached it.
     pub xdp: Option<XdpInfo>,
+    /// The VLAN devices on it.
+    pub vlans: Vec<Vlan>,
 }
 
 /// A program that is attached to a link.
@@ -60,6 +64,17 @@ pub enum LinksError {
     /// It has no Ethernet address.
     #[error("interface {0} (global.interfaces) is not an Ethernet interface")]
     NotEthernet(String),
+    /// Its frames are seen where they arrive, and were to be seen again.
+    #[error(
+        "interface {name} (global.interfaces) is a VLAN device on {parent}, which is there too: leave out {name}, its frames \
+         are balanced on {parent}"
+    )]
+    Stacked {
+        /// The VLAN device.
+        name: String,
+        /// The interface it is on.
+        parent: String,
+    },
     /// There is no netlink socket.
     #[error("cannot open a netlink socket")]
     Socket(#[from] io::Error),
@@ -79,7 +94,7 @@ pub async fn links(names: &[String]) -> Result<Vec<Link>, LinksError> {
         messages = list(&handle) => messages?,
         () = connection => return Err(rtnetlink::Error::RequestFailed.into()),
     };
-    let mut links = select(names, messages)?;
+    let mut links = select(names, &messages)?;
     for link in &mut links {
         link.is_virtual |= is_virtio(&link.name);
     }
@@ -95,18 +110,28 @@ async fn list(handle: &rtnetlink::Handle) -> Result<Vec<LinkMessage>, rtnetlink:
     Ok(messages)
 }
 
-fn select(names: &[String], messages: Vec<LinkMessage>) -> Result<Vec<Link>, LinksError> {
-    let present: BTreeMap<String, LinkMessage> =
-        messages.into_iter().filter_map(|message| Some((name(&message)?, message))).collect();
+fn select(names: &[String], messages: &[LinkMessage]) -> Result<Vec<Link>, LinksError> {
+    let present: BTreeMap<String, &LinkMessage> =
+        messages.iter().filter_map(|message| Some((name(message)?, message))).collect();
     let missing: Vec<_> = names.iter().filter(|name| !present.contains_key(*name)).cloned().collect();
     if !missing.is_empty() {
         return Err(LinksError::Missing { names: missing, present: present.into_keys().collect() });
     }
-    names
+    let mut links: Vec<Link> = names
         .iter()
         .filter_map(|name| Some((name, present.get(name)?)))
         .map(|(name, message)| link(name, message).ok_or_else(|| LinksError::NotEthernet(name.clone())))
-        .collect()
+        .collect::<Result<_, _>>()?;
+    for link in &mut links {
+        link.vlans = vlans::on(link.index, messages);
+    }
+    for parent in &links {
+        if let Some(stacked) = parent.vlans.iter().find(|vlan| names.contains(&vlan.name)) {
+            let (name, parent) = (stacked.name.clone(), parent.name.clone());
+            return Err(LinksError::Stacked { name, parent });
+        }
+    }
+    Ok(links)
 }
 
 fn name(message: &LinkMessage) -> Option<String> {
@@ -143,6 +168,7 @@ fn link(name: &str, message: &LinkMessage) -> Option<Link> {
         up: message.header.flags.contains(running),
         is_virtual,
         xdp,
+        vlans: Vec::new(),
     })
 }
 
@@ -169,6 +195,8 @@ fn is_virtio(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use netlink_packet_route::link::{InfoData, InfoVlan, VlanProtocol};
+
     use super::*;
 
     fn message(index: u32, name: &str, more: &[LinkAttribute]) -> LinkMessage {
@@ -182,15 +210,15 @@ mod tests {
     fn select_one(more: &[LinkAttribute]) -> Result<Link, LinksError> {
         let mut attributes = vec![LinkAttribute::Address(vec![2, 0, 0, 0, 0, 1]), LinkAttribute::Mtu(1500)];
         attributes.extend_from_slice(more);
-        let links = select(&["eth0".to_owned()], vec![message(4, "eth0", &attributes)])?;
+        let links = select(&["eth0".to_owned()], &[message(4, "eth0", &attributes)])?;
         Ok(links.into_iter().next().unwrap())
     }
 
     #[test]
     fn every_missing_interface_is_named_beside_what_there_is() {
-        let present = vec![message(2, "eth1", &[]), message(1, "lo", &[])];
+        let present = [message(2, "eth1", &[]), message(1, "lo", &[])];
         let wanted = ["eth1", "eth7", "eth8"].map(String::from);
-        let error = select(&wanted, present).unwrap_err();
+        let error = select(&wanted, &present).unwrap_err();
         assert_eq!(
             error.to_string(),
             "interface eth7, eth8 (global.interfaces) does not exist; this machine has: eth1, lo"
@@ -199,8 +227,30 @@ mod tests {
 
     #[test]
     fn an_interface_without_ethernet_address_is_refused() {
-        let error = select(&["wg0".to_owned()], vec![message(3, "wg0", &[])]).unwrap_err();
+        let error = select(&["wg0".to_owned()], &[message(3, "wg0", &[])]).unwrap_err();
         assert!(matches!(error, LinksError::NotEthernet(name) if name == "wg0"));
+    }
+
+    #[test]
+    fn a_vlan_device_beside_its_parent_is_refused_and_alone_is_not() {
+        let address = LinkAttribute::Address(vec![2, 0, 0, 0, 0, 1]);
+        let infos = vec![InfoVlan::Id(100), InfoVlan::Protocol(VlanProtocol::Ieee8021Q)];
+        let info = LinkAttribute::LinkInfo(vec![LinkInfo::Data(InfoData::Vlan(infos))]);
+        let mut vlan = message(5, "eth0.100", &[address.clone(), LinkAttribute::Link(4), info]);
+        vlan.header.flags = LinkFlags::Up;
+        let present = [message(4, "eth0", &[address]), vlan];
+        let error = select(&["eth0".to_owned(), "eth0.100".to_owned()], &present).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "interface eth0.100 (global.interfaces) is a VLAN device on eth0, which is there too: leave out eth0.100, its \
+             frames are balanced on eth0"
+        );
+        let names = |wanted: &str| {
+            let links = select(&[wanted.to_owned()], &present).unwrap();
+            links[0].vlans.iter().map(|vlan| vlan.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(names("eth0"), ["eth0.100"]);
+        assert!(names("eth0.100").is_empty());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use lb_common::{
     hash::HashKey,
     mark::{MarkPrefix, MarkRule},
     service::{Interface, RealServer, ServiceKey, VipKey, VirtualServer},
+    vlan::VlanKey,
 };
 
 use super::wanted::Wanted;
@@ -38,6 +39,8 @@ pub enum Write {
     Concern(u32, u64),
     /// By interface index.
     Interface(Change<u32, Interface>),
+    /// By interface and tags -> index of the VLAN device.
+    Vlan(Change<VlanKey, u32>),
     /// By real server index.
     RealServer(Change<u32, RealServer>),
     /// By virtual server index.
@@ -72,6 +75,7 @@ impl Write {
             Self::Settings(change) => Self::Settings(change.inverse()),
             Self::Concern(..) => self,
             Self::Interface(change) => Self::Interface(change.inverse()),
+            Self::Vlan(change) => Self::Vlan(change.inverse()),
             Self::RealServer(change) => Self::RealServer(change.inverse()),
             Self::Scheduling(change) => Self::Scheduling(change.inverse()),
             Self::VirtualServer(change) => Self::VirtualServer(change.inverse()),
@@ -107,6 +111,7 @@ pub fn diff(old: &Wanted, new: &Wanted) -> Vec<Write> {
         }
     }
     steps.compare(&old.interfaces, &new.interfaces, Write::Interface);
+    steps.compare(&old.vlans, &new.vlans, Write::Vlan);
     steps.compare(&old.real_servers, &new.real_servers, Write::RealServer);
     steps.compare(&old.scheduling, &new.scheduling, Write::Scheduling);
     steps.compare(&old.virtual_servers, &new.virtual_servers, Write::VirtualServer);
@@ -136,6 +141,7 @@ pub fn needs_new_generation(writes: &[Write]) -> bool {
         Write::VipV6(Change { old, new, .. }) => old.is_some() && new.is_some(),
         Write::Settings(_)
         | Write::Concern(..)
+        | Write::Vlan(_)
         | Write::Scheduling(_)
         | Write::VirtualServer(_)
         | Write::Name(_)

@@ -16,6 +16,7 @@ use lb_common::{
         Interface, RealServer, ServiceKey, VipKey, VirtualServer, interface, lease, real_server, settings,
         virtual_server,
     },
+    vlan::VlanKey,
 };
 use thiserror::Error;
 
@@ -83,6 +84,8 @@ pub struct Wanted {
     pub interfaces: BTreeMap<u32, Interface>,
     /// The filter before all tables; the maps may hold more, of addresses that are gone.
     pub concerns: Concerns,
+    /// Index of the VLAN device that frames with some tags arrive on.
+    pub vlans: BTreeMap<VlanKey, u32>,
     /// What is found by an IPv4 address.
     pub v4: Family<V4>,
     /// What is found by an IPv6 address.
@@ -159,6 +162,7 @@ pub fn plan(
             hash_key: host.hash_key,
             ticks_per_second: host.ticks_per_second,
             interfaces: attached(&host.interfaces),
+            vlans: vlans(&host.interfaces),
             ..Wanted::default()
         },
     };
@@ -179,6 +183,12 @@ pub fn plan(
 fn attached(interfaces: &BTreeMap<u32, Interface>) -> BTreeMap<u32, Interface> {
     let attached = interfaces.iter().filter(|(_, it)| it.flags & interface::ATTACHED != 0);
     attached.map(|(index, it)| (*index, *it)).collect()
+}
+
+fn vlans(interfaces: &BTreeMap<u32, Interface>) -> BTreeMap<VlanKey, u32> {
+    let devices = interfaces.iter().filter(|(_, it)| it.parent != 0);
+    let key = |it: &Interface| VlanKey { parent: it.parent.into(), outer: it.outer, inner: it.inner };
+    devices.map(|(index, it)| (key(it), *index)).collect()
 }
 
 /// What the configuration asks for and the data plane cannot do yet.

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lb_common::service::{real_server as flag, virtual_server as policy};
+use lb_common::{
+    service::{Interface, interface, real_server as flag, virtual_server as policy},
+    vlan::{C_TAG, S_TAG, Tag, VlanKey},
+};
 
 use super::{
     PlanError, Pool, PoolMember,
@@ -206,6 +209,16 @@ fn persistence_looks_at_addresses_alone() {
 fn only_attached_interfaces_are_wanted() {
     let wanted = World::new().plan(&[]).unwrap();
     assert_eq!(wanted.interfaces.keys().copied().collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn a_vlan_device_is_found_by_its_parent_and_its_tags() {
+    let mut world = World::new();
+    let (outer, inner) = (Tag { protocol: S_TAG, id: 200 }, Tag { protocol: C_TAG, id: 300 });
+    let device = Interface { flags: interface::ATTACHED, parent: 2, outer, inner, ..Interface::default() };
+    world.host.interfaces.insert(7, device);
+    let wanted = world.plan(&[]).unwrap();
+    assert_eq!(wanted.vlans, [(VlanKey { parent: 2, outer, inner }, 7)].into());
 }
 
 #[test]

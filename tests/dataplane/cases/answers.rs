@@ -27,17 +27,18 @@ cases![
 
 /// A client's packet arrives and is answered so, the way it came.
 #[track_caller]
-fn is_answered(lab: &mut Lab<'_>, packet: &Packet, outcome: Outcome, kind: (u8, u8), rest: u32) {
+pub(super) fn is_answered(lab: &mut Lab<'_>, packet: &Packet, outcome: Outcome, kind: (u8, u8), rest: u32) {
     let (wire, arrived) = arriving(packet);
     let frame = arrived.bytes();
     let (from, to) = (packet.destination.ip(), packet.source.ip());
     let most = if from.is_ipv4() { 576 - 28 } else { 1280 - 48 };
-    let length = frame.len() - LINK - packet.trailer.len();
-    let quote = frame[LINK..][..length.min(most)].to_vec();
+    let network = arrived.link().len();
+    let length = frame.len() - network - packet.trailer.len();
+    let quote = frame[network..][..length.min(most)].to_vec();
     let message = Message { from, to, hops: 64, kind: kind.0, code: kind.1, rest, quote };
-    let link = [&frame[6..12], &frame[..6], &frame[12..LINK]].concat();
-    let ended = lab.frame(wire.index.into(), &frame);
-    assert_eq!((ended.verdict.outcome(), ended.verdict.interface()), (outcome, wire.index), "{packet:?}");
+    let link = [&frame[6..12], &frame[..6], &frame[12..network]].concat();
+    let ended = lab.frame(wire.on.into(), &frame);
+    assert_eq!((ended.verdict.outcome(), ended.verdict.interface()), (outcome, wire.on), "{packet:?}");
     assert_eq!(ended.bytes, [link, message.network()].concat(), "{packet:?}");
 }
 

@@ -11,7 +11,7 @@ use lb_user::dataplane::pins::Pins;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use crate::world::{INSIDE, NARROW, NARROW_MTU, NEIGHBOURS, OUTSIDE, ROUTED, ROUTER};
+use crate::world::{NARROW, NARROW_MTU, NEIGHBOURS, ROUTED, ROUTER, WIRES};
 
 /// Runs `test` in them, on a thread of its own, with a pin directory of its own.
 pub(crate) fn with_the_world(test: impl FnOnce(&Pins) + Send + 'static) {
@@ -36,7 +36,7 @@ pub(crate) fn with_the_world(test: impl FnOnce(&Pins) + Send + 'static) {
 fn describe() -> String {
     let mac = |bytes: [u8; 6]| bytes.map(|byte| format!("{byte:02x}")).join(":");
     let mut commands = vec!["link set lo up".to_owned()];
-    for wire in [OUTSIDE, INSIDE] {
+    for wire in WIRES {
         let (name, index, address) = (wire.name, wire.index, mac(wire.mac));
         commands.push(format!(
             "link add name {name} index {index} address {address} type veth peer name {name}-far"
@@ -44,7 +44,7 @@ fn describe() -> String {
         for end in [name.to_owned(), format!("{name}-far")] {
             // Without link-local addresses there are no routes but those below.
             commands.push(format!("link set {end} addrgenmode none"));
-            commands.push(format!("link set {end} up"));
+            commands.push(format!("link set {end} mtu {} up", wire.mtu));
         }
         for address in wire.addresses {
             let nodad = if address.contains(':') { "nodad" } else { "" };

@@ -34,6 +34,7 @@ pub(super) fn wanted(memory: &Memory) -> Wanted {
         ticks_per_second: settings.ticks_per_second,
         flags: settings.flags,
         interfaces: memory.interfaces.clone(),
+        vlans: memory.vlans.clone(),
         v4: family(&memory.v4),
         v6: family(&memory.v6),
         names: BTreeMap::new(),
