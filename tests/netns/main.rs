@@ -4,6 +4,7 @@ mod accounting;
 mod bad_input;
 mod control;
 mod download;
+mod failover;
 mod figures;
 mod given;
 mod hairpin;
