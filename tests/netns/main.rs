@@ -8,6 +8,7 @@ mod failover;
 mod figures;
 mod given;
 mod hairpin;
+mod haproxy;
 mod introspection;
 mod kill;
 mod marks;

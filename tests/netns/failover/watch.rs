@@ -13,7 +13,7 @@ use lb_tests::{Cluster, Namespace, wait_until};
 use nix::libc;
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{LinkAddr, recvfrom};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use crate::given::PATIENCE;
 
@@ -54,14 +54,13 @@ impl Watch {
         let mut watch = Self { seen: Default::default(), end: Arc::default(), threads: Vec::new() };
         let seen = watch.seen.clone();
         let ports = [cluster.port(0, "outside"), cluster.port(1, "outside")];
-        let socket = cluster.switch.inside(listen)??;
         let indices = cluster.switch.inside(|| ports.each_ref().map(|port| if_nametoindex(port.as_str())))?;
         let [first, second] = indices.map(|index| index.context("a port of the switch"));
-        let indices = [first? as usize, second? as usize];
+        let indices = [first?, second?];
+        let socket = cluster.switch.inside(|| listen(indices))??;
         watch.repeat(&cluster.switch, move || {
-            if let Some((at, port)) = frame_of_vip(&socket) {
-                let from = indices.iter().position(|index| *index == port).map(|index| &seen[index]);
-                from.into_iter().for_each(|seen| lock(seen).frames.push(at));
+            if let Some(port) = frame(&socket) {
+                lock(&seen[usize::from(port == indices[1] as usize)]).frames.push(now());
             }
         })?;
         for (balancer, seen) in cluster.balancers.iter().zip(watch.seen.clone()) {
@@ -149,21 +148,47 @@ impl Apart for Instant {
     }
 }
 
-fn listen() -> Result<Socket> {
+/// A socket for frames from the VIP that come in at these ports, as whoever translated them has sent them.
+fn listen([first, second]: [u32; 2]) -> Result<Socket> {
+    // Of no protocol in particular: the bridge takes frames before sockets of one protocol would see them.
     let every = i32::from(u16::try_from(libc::ETH_P_ALL)?.to_be());
     let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(every)))?;
+    let load = |size, from| step(libc::BPF_LD | size | libc::BPF_ABS, from, 0, 0);
+    let about = |what: i32| load(libc::BPF_W, (libc::SKF_AD_OFF + what).cast_unsigned());
+    let unless = |value, skip, skip_otherwise| {
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, value, skip, skip_otherwise)
+    };
+    let (hops_left, source) = (22, 26);
+    socket.attach_filter(&[
+        about(libc::SKF_AD_PKTTYPE),
+        unless(u32::from(libc::PACKET_OUTGOING), 8, 0),
+        load(libc::BPF_W, source),
+        unless(VIP.to_bits(), 0, 6),
+        // Not what the former owner's kernel routes on: its translation was the new owner's.
+        load(libc::BPF_B, hops_left),
+        unless(63, 0, 4),
+        about(libc::SKF_AD_IFINDEX),
+        unless(first, 1, 0),
+        unless(second, 0, 1),
+        step(libc::BPF_RET | libc::BPF_K, 64, 0, 0),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+    ])?;
     socket.set_read_timeout(Some(Duration::from_millis(50)))?;
     socket.set_recv_buffer_size(8 << 20)?;
     Ok(socket)
 }
 
-/// When and through which interface a frame with the VIP as its source came in.
-fn frame_of_vip(socket: &Socket) -> Option<(Instant, usize)> {
+/// A step of a socket filter, by bpf(4).
+fn step(code: u32, k: u32, jt: u8, jf: u8) -> SockFilter {
+    // Codes are of one byte.
+    SockFilter::new(code as u16, jt, jf, k)
+}
+
+/// The interface that the next frame came in through.
+fn frame(socket: &Socket) -> Option<usize> {
     let mut frame = [0; 64];
-    let (length, link) = recvfrom::<LinkAddr>(socket.as_raw_fd(), &mut frame).ok()?;
-    let (at, link) = (now(), link?);
-    let is_of_vip = frame[..length].get(26..30) == Some(&VIP.octets()[..]);
-    (is_of_vip && link.pkttype() != libc::PACKET_OUTGOING).then(|| (at, link.ifindex()))
+    let (_, link) = recvfrom::<LinkAddr>(socket.as_raw_fd(), &mut frame).ok()?;
+    Some(link?.ifindex())
 }
 
 /// Whether the VIP is an address of the calling thread's namespace.
