@@ -114,10 +114,11 @@ fn clients() -> impl Iterator<Item = Ipv4Addr> {
     (1..=CLIENTS).map(|number| Ipv4Addr::new(198, 51, 100, 200 + number))
 }
 
+/// With checks that are slow to give up: who is cut off hears of no real server, and pools are to stay the same.
 fn pools(cluster: &Cluster) -> Result<String> {
     let mut text = String::new();
     for (name, port, there, keys) in [
-        ("web", 80, 8080, "check = { type = \"tcp\", interval = \"1s\" }"),
+        ("web", 80, 8080, "check = { type = \"tcp\", interval = \"1s\", fall = 60 }"),
         ("echo", ECHO, ECHO_THERE, "protocol = \"udp\""),
     ] {
         writeln!(text, "[[virtual_server]]\nname = \"{name}\"\naddress = \"{VIP}:{port}\"")?;
