@@ -40,7 +40,9 @@ impl Daemon {
     }
 
     fn answers(&self) {
-        until("the daemon answers", || self.xlb(&["status"]).is_ok());
+        let ready =
+            wait_until("the daemon to answer", Duration::from_secs(20), || self.xlb(&["status"]).is_ok());
+        assert!(ready.is_ok(), "{ready:?}: {}", self.process.log());
     }
 
     fn xlb(&self, arguments: &[&str]) -> anyhow::Result<String> {
@@ -121,6 +123,7 @@ fn lives_beside_keepalived(flavour: Flavour) {
     report(&bench.flavour, "the daemon ends, Keepalived takes over", resigned);
     assert!(resigned < Duration::from_millis(610) + LATE, "{resigned:?}");
 
+    configure(&bench, &daemon.directory, "");
     daemon.restart();
     bench.until_owner(Kind::Ours);
     let killed = now();

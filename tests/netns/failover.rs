@@ -169,8 +169,8 @@ fn downloads_survive(fault: Fault) -> Result<()> {
         load.settle(PATIENCE)?;
         let failed_back = load.answers().failures.len() - failed;
         eprintln!(
-            "measured: interval {interval:?}, {fault:?}: {there:.0?}, {survivors} of {CLIENTS} downloads, {failed} requests failed; \
-             and back: {back:.0?}, {survivors_of_both} of {CLIENTS} downloads, {failed_back} requests failed"
+            "measured: interval {interval:?}, {fault:?}: {there:.2?}, {survivors} of {CLIENTS} downloads, {failed} requests failed; \
+             and back: {back:.2?}, {survivors_of_both} of {CLIENTS} downloads, {failed_back} requests failed"
         );
 
         judge(fault, interval, there)?;
