@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::{
     bench::{Bench, Kind, LATE, report},
-    lab::{Host, now, throughout, until},
+    lab::{Host, now, throughout},
     peers::{Flavour, PLAIN},
 };
 

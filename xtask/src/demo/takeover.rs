@@ -87,7 +87,7 @@ fn picture([first, second]: [&str; 2]) {
     println!(
         "
              ┌── lb1  {first:14}──┐
-  client  ───┤                     ├───  web1, web2, web3
+  client  ───┤                      ├───  web1, web2, web3
              └── lb2  {second:14}──┘          VIP {VIP}
 "
     );
