@@ -19,14 +19,17 @@ pub(crate) fn reply<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> 
     let key = &datagram.key;
     let real = ServiceKey { address: key.source, port: key.source_port, protocol: datagram.protocol as u16 };
     let Some(service) = tables.reverse(&real) else { return Outcome::NoService };
-    if !ownership::is_owned(tables, service.address, arrival.now) {
-        return Outcome::Disowned;
-    }
     desk.key.copy_from(key);
     desk.key.source = service.address;
     desk.key.source_port = service.port;
-    // This machine's own traffic with the real server, health checks among it, is not forwarded and stays as it is.
     connection::write(&mut desk.entry, key, &desk.key, flags::REPLY, 0, arrival.now);
     let route = tables.route(datagram.protocol, &desk.key, arrival.interface, &mut desk.entry.next_hop);
+    // This machine's own traffic with the real server, health checks among it, is not forwarded and stays as it is.
+    if route == Route::NotForwarded {
+        return Outcome::NoService;
+    }
+    if !ownership::is_owned(tables, desk.key.source, desk.arrival.now) {
+        return Outcome::Disowned;
+    }
     if route == Route::Via { Outcome::StatelessReply } else { Outcome::NoService }
 }

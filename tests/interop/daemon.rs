@@ -2,20 +2,21 @@
 
 use std::{fs, path::PathBuf, process::Command, time::Duration};
 
-use lb_tests::{Process, bpffs::Bpffs, daemon::built_program, process};
+use lb_tests::{Process, bpffs::Bpffs, daemon::built_program, process, wait_until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
     bench::{Bench, Kind, LATE, report},
-    lab::{Host, now, throughout, until},
+    lab::{Host, now, throughout},
     peers::{Flavour, PLAIN},
 };
 
 /// `xlb run` on host A.
 struct Daemon {
     process: Process,
+    namespace: String,
     directory: TempDir,
     _bpffs: Bpffs,
 }
@@ -24,15 +25,24 @@ impl Daemon {
     fn start(bench: &Bench) -> Self {
         let directory = TempDir::new().unwrap();
         let bpffs = Bpffs::mount(&directory.path().join("bpf")).unwrap();
-        let file = directory.path().join("xlb.toml");
         configure(bench, &directory, "");
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{}", bench.lab.host(Host::A))).arg("--");
-        command.arg(built_program().unwrap()).arg("run").arg("-c").arg(file);
-        let process = Process::start(command, &directory.path().join("log")).unwrap();
-        let daemon = Self { process, directory, _bpffs: bpffs };
-        until("the daemon answers", || daemon.xlb(&["status"]).is_ok());
+        let namespace = bench.lab.host(Host::A);
+        let process = spawn(&namespace, &directory);
+        let daemon = Self { process, namespace, directory, _bpffs: bpffs };
+        daemon.answers();
         daemon
+    }
+
+    fn restart(&mut self) {
+        wait_until("it has ended", Duration::from_secs(10), || !self.process.is_running()).unwrap();
+        self.process = spawn(&self.namespace, &self.directory);
+        self.answers();
+    }
+
+    fn answers(&self) {
+        let ready =
+            wait_until("the daemon to answer", Duration::from_secs(20), || self.xlb(&["status"]).is_ok());
+        assert!(ready.is_ok(), "{ready:?}: {}", self.process.log());
     }
 
     fn xlb(&self, arguments: &[&str]) -> anyhow::Result<String> {
@@ -43,6 +53,13 @@ impl Daemon {
     fn status(&self) -> Value {
         serde_json::from_str::<Value>(&self.xlb(&["vrrp", "--json"]).unwrap()).unwrap()[0].clone()
     }
+}
+
+fn spawn(namespace: &str, directory: &TempDir) -> Process {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/run/netns/{namespace}")).arg("--").arg(built_program().unwrap());
+    command.arg("run").arg("-c").arg(directory.path().join("xlb.toml"));
+    Process::start(command, &directory.path().join("log")).unwrap()
 }
 
 fn socket(directory: &TempDir) -> PathBuf {
@@ -89,7 +106,7 @@ fn lives_beside_keepalived(flavour: Flavour) {
     let bench = Bench::new(flavour);
     let keepalived = bench.start(Kind::Keepalived, 100, true);
     bench.until_owner(Kind::Keepalived);
-    let daemon = Daemon::start(&bench);
+    let mut daemon = Daemon::start(&bench);
     bench.until_owner(Kind::Ours);
     assert_eq!(daemon.status()["adverts"]["rejected"], serde_json::json!({}));
 
@@ -106,7 +123,8 @@ fn lives_beside_keepalived(flavour: Flavour) {
     report(&bench.flavour, "the daemon ends, Keepalived takes over", resigned);
     assert!(resigned < Duration::from_millis(610) + LATE, "{resigned:?}");
 
-    let daemon = Daemon::start(&bench);
+    configure(&bench, &daemon.directory, "");
+    daemon.restart();
     bench.until_owner(Kind::Ours);
     let killed = now();
     daemon.process.signal(Signal::SIGKILL).unwrap();

@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::{Process, Site, process, wait_until};
+use crate::bpffs::Bpffs;
+use crate::{Namespace, Process, Site, process, wait_until};
 
 /// `xlb` of the build that the calling program is from: `target/debug/xlb` for tests of a debug build.
 pub fn built_program() -> Result<PathBuf> {
@@ -19,7 +20,31 @@ pub fn built_program() -> Result<PathBuf> {
     })
 }
 
-/// A running `xlb run` in a site's balancer.
+/// Where a daemon runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The host.
+    pub host: &'a Namespace,
+    /// Its interfaces that packets use.
+    pub interfaces: &'a [&'a str],
+    /// Where programs and maps are pinned.
+    pub bpffs: &'a Bpffs,
+    /// For configuration, state, socket and log.
+    pub directory: &'a Path,
+}
+
+impl<'a> From<&'a Site> for Place<'a> {
+    fn from(site: &'a Site) -> Self {
+        Self {
+            host: &site.balancer,
+            interfaces: site.interfaces(),
+            bpffs: &site.bpffs,
+            directory: site.directory(),
+        }
+    }
+}
+
+/// A running `xlb run` in a balancer.
 #[derive(Debug)]
 pub struct Daemon {
     /// The daemon's process.
@@ -32,20 +57,26 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Writes the configuration, below the part that depends on the site, and starts the daemon; returns when it answers.
+    /// Writes the configuration, below the part that depends on the place, and starts the daemon; returns when it answers.
     ///
     /// `configuration` is TOML without `[global]` and `[api]`.
-    pub fn start(site: &Site, program: &Path, configuration: &str) -> Result<Self> {
-        Self::start_with(site, program, "", configuration)
+    pub fn start<'a>(place: impl Into<Place<'a>>, program: &Path, configuration: &str) -> Result<Self> {
+        Self::start_with(place, program, "", configuration)
     }
 
     /// The same, with more lines in `[global]`.
-    pub fn start_with(site: &Site, program: &Path, global: &str, configuration: &str) -> Result<Self> {
-        let directory = site.directory();
+    pub fn start_with<'a>(
+        place: impl Into<Place<'a>>,
+        program: &Path,
+        global: &str,
+        configuration: &str,
+    ) -> Result<Self> {
+        let place = place.into();
+        let directory = place.directory;
         let socket = directory.join("xlb.sock");
         let path = directory.join("xlb.toml");
-        write(site, &path, &socket, global, configuration)?;
-        let process = spawn(site, program, &path)?;
+        write(place, &path, &socket, global, configuration)?;
+        let process = spawn(place, program, &path)?;
         let mut daemon = Self {
             process,
             program: program.to_owned(),
@@ -58,14 +89,14 @@ impl Daemon {
     }
 
     /// Starts the daemon again after it was killed or stopped; returns when it answers.
-    pub fn restart(&mut self, site: &Site) -> Result<()> {
-        self.process = spawn(site, &self.program, &self.configuration)?;
+    pub fn restart<'a>(&mut self, place: impl Into<Place<'a>>) -> Result<()> {
+        self.process = spawn(place.into(), &self.program, &self.configuration)?;
         self.wait_ready()
     }
 
     /// Replaces the configuration file; `xlb reload` applies it.
-    pub fn configure(&self, site: &Site, configuration: &str) -> Result<()> {
-        write(site, &self.configuration, &self.socket, &self.global, configuration)
+    pub fn configure<'a>(&self, place: impl Into<Place<'a>>, configuration: &str) -> Result<()> {
+        write(place.into(), &self.configuration, &self.socket, &self.global, configuration)
     }
 
     /// Runs a command such as `["weight", "web/web1", "50"]` and returns what it printed; failing is an error.
@@ -135,18 +166,18 @@ pub fn real_servers(status: &Value) -> impl Iterator<Item = &Value> {
     virtual_servers.flat_map(|server| server["real_servers"].as_array().into_iter().flatten())
 }
 
-fn spawn(site: &Site, program: &Path, configuration: &Path) -> Result<Process> {
-    let mut command = site.balancer.command(program);
+fn spawn(place: Place<'_>, program: &Path, configuration: &Path) -> Result<Process> {
+    let mut command = place.host.command(program);
     command.arg("run").arg("-c").arg(configuration);
-    Process::start(command, &site.directory().join("xlb.log"))
+    Process::start(command, &place.directory.join("xlb.log"))
 }
 
-fn write(site: &Site, path: &Path, socket: &Path, global: &str, configuration: &str) -> Result<()> {
-    let interfaces = site.interfaces().iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+fn write(place: Place<'_>, path: &Path, socket: &Path, global: &str, configuration: &str) -> Result<()> {
+    let interfaces = place.interfaces.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
     let global = format!(
         "[global]\ninterfaces = [{interfaces}]\npin_dir = {:?}\nstate_dir = {:?}\n{global}\n[api]\nsocket = {socket:?}\nlisten = \"\"\n\n",
-        site.bpffs.path().join("xlb"),
-        site.directory().join("state"),
+        place.bpffs.path().join("xlb"),
+        place.directory.join("state"),
     );
     std::fs::write(path, global + configuration).with_context(|| format!("cannot write {}", path.display()))
 }

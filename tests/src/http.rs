@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use socket2::{Domain, Socket, Type};
 
 /// How long to wait for a connection, and for each piece of an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -22,6 +23,25 @@ impl Connection {
     pub fn open(server: SocketAddr) -> Result<Self> {
         let stream =
             TcpStream::connect_timeout(&server, PATIENCE).with_context(|| format!("connect to {server}"))?;
+        Self::over(stream, server)
+    }
+
+    /// The same from one of the addresses that the namespace has.
+    pub fn open_from(client: Ipv4Addr, server: SocketAddr) -> Result<Self> {
+        let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((client, 0)).into()).with_context(|| format!("bind to {client}"))?;
+        socket
+            .connect_timeout(&server.into(), PATIENCE)
+            .with_context(|| format!("connect from {client} to {server}"))?;
+        Self::over(socket.into(), server)
+    }
+
+    /// How long to wait for each piece of an answer from now on.
+    pub fn wait_for(&self, patience: Duration) -> Result<()> {
+        Ok(self.stream.get_ref().set_read_timeout(Some(patience))?)
+    }
+
+    fn over(stream: TcpStream, server: SocketAddr) -> Result<Self> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;

@@ -3,6 +3,7 @@
 //! Everything is removed when it is dropped: processes are killed by their id, namespaces and mounts by their own unique names.
 
 pub mod bpffs;
+pub mod cluster;
 pub mod daemon;
 pub mod http;
 pub mod load;
@@ -10,13 +11,16 @@ pub mod namespace;
 pub mod nginx;
 pub mod process;
 pub mod site;
+pub mod streams;
 pub mod udp;
 pub mod wait;
 pub mod xdp;
 
+pub use cluster::Cluster;
 pub use daemon::Daemon;
 pub use load::Load;
 pub use namespace::Namespace;
 pub use process::Process;
 pub use site::{Arms, Offload, Shape, Site};
+pub use streams::Streams;
 pub use wait::wait_until;

@@ -3,6 +3,7 @@
 mod download;
 mod say;
 mod story;
+mod takeover;
 mod view;
 
 use std::path::PathBuf;
@@ -45,6 +46,7 @@ pub(crate) fn run(program: Option<PathBuf>, keep: bool) -> Result<()> {
         std::mem::forget((site, daemon));
     }
     let figures = told.context("demo failed")?;
-    println!("demo passed: {figures}, {} s", start.elapsed().as_secs());
+    let takeover = takeover::tell(&program).context("demo failed")?;
+    println!("demo passed: {figures}; {takeover}, {} s", start.elapsed().as_secs());
     Ok(())
 }

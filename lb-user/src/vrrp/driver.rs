@@ -289,9 +289,10 @@ impl Driver {
     }
 
     fn advertise(&mut self, unit: &mut Unit, index: usize, priority: Priority, now: Instant) {
+        let is_master = unit.state(index) == State::Master;
         let member = &mut unit.members[index];
         let instance = Arc::clone(&member.instance);
-        if priority != Priority::RESIGN {
+        if is_master {
             let until = now + instance.advert_interval * MISSED;
             self.publish(Event::Owns { instance: instance.name.clone(), until });
         }

@@ -244,7 +244,7 @@ impl Router {
             }
             (Master, Timer) => self.advertise(now),
             (Backup, Elected) => self.become_master(now),
-            (Master, Demoted) => self.step_down(now),
+            (Master, Demoted) => self.give_way(now),
             (Master, HandOver) => {
                 self.resign();
                 self.become_backup(now);
@@ -282,7 +282,7 @@ impl Router {
                 }
             }
             Rank::TieLost | Rank::Higher => {
-                self.step_down(now);
+                self.give_way(now);
                 self.follow(advert, now);
             }
         }
@@ -331,7 +331,14 @@ impl Router {
         self.actions.extend([Action::Hold, Action::Announce, Action::Entered(State::Master)]);
     }
 
-    /// From master to backup without a word: another master is there.
+    /// Another master is there. After a split it does not know that there were two and the neighbours may still send
+    /// to this one: it hears so now, and announces the addresses again.
+    fn give_way(&mut self, now: Instant) {
+        self.actions.push_back(Action::Advertise(self.priority));
+        self.step_down(now);
+    }
+
+    /// From master to backup without a word.
     fn step_down(&mut self, now: Instant) {
         self.actions.push_back(Action::Release);
         self.become_backup(now);

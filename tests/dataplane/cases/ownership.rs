@@ -28,6 +28,7 @@ cases![
     a_lease_that_runs_out_stops_its_connections_by_itself,
     a_vip_without_a_lease_goes_on_when_that_of_another_runs_out,
     a_real_servers_packet_without_an_entry_is_not_translated_for_another_node,
+    a_real_servers_answer_to_this_machine_is_the_kernels_whoever_owns_the_vip,
     a_port_without_a_virtual_server_is_the_kernels_whoever_owns_the_vip,
 ];
 
@@ -146,6 +147,14 @@ fn a_real_servers_packet_without_an_entry_is_not_translated_for_another_node(lab
     const REAL: &str = "10.0.0.11:8080";
     lab.change(|memory| _ = memory.v4.reverse.insert(key(REAL), key(WEB)));
     lab.leaves_alone(&tcp(at(REAL), at(CLIENT), ACK).with(b"late"), Outcome::Disowned);
+}
+
+fn a_real_servers_answer_to_this_machine_is_the_kernels_whoever_owns_the_vip(lab: &mut Lab<'_>) {
+    elected(lab, WEB, None);
+    const REAL: &str = "10.0.0.11:8080";
+    const BALANCER: &str = "10.0.0.1:50000";
+    lab.change(|memory| _ = memory.v4.reverse.insert(key(REAL), key(WEB)));
+    lab.leaves_alone(&tcp(at(REAL), at(BALANCER), SYN | ACK).numbered(5000, 1001), Outcome::NoService);
 }
 
 fn a_port_without_a_virtual_server_is_the_kernels_whoever_owns_the_vip(lab: &mut Lab<'_>) {

@@ -13,7 +13,7 @@ use lb_tests::http::Connection;
 use lb_tests::{Site, wait_until};
 
 /// At nginx's 256 kB/s longer than all chapters together.
-const SIZE: u32 = 10 << 20;
+const SIZE: u32 = 7 << 20;
 
 /// A download that has begun.
 pub(super) struct Download {

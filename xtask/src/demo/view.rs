@@ -45,7 +45,8 @@ fn bar(server: &str, requests: u64) -> ProgressBar {
     bar
 }
 
-fn print(answers: &Answers, status: Option<(&Site, &Value)>) {
+/// The table.
+pub(super) fn print(answers: &Answers, status: Option<(&Site, &Value)>) {
     for (server, count) in &answers.by_server {
         let share = answers.share(server);
         // A share is at most 1, so the bar has at most 40 characters.
