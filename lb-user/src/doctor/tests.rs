@@ -15,7 +15,7 @@ fn healthy() -> Facts {
             mtu: 1500,
             up: true,
             is_virtual: false,
-            xdp: Some(XdpInfo { mode: Mode::Native, program_id: 7 }),
+            xdp: Some(XdpInfo { mode: Mode::Native, program_id: 7, vlans: Vec::new() }),
         }),
         program: Some("xlb".to_owned()),
         rp_filter: Some(0),
