@@ -154,8 +154,10 @@ macro_rules! ways {
 ways!(v4, walk_v4, xlb_fragment_v4, xlb_icmp_v4, xlb_connection_v4, xlb_begin_v4, xlb_send_v4, xlb_answer_v4);
 ways!(v6, walk_v6, xlb_fragment_v6, xlb_icmp_v6, xlb_connection_v6, xlb_begin_v6, xlb_send_v6, xlb_answer_v6);
 
+// These two take the caller's desk, so that the compiler knows at the call that it changes there. They look it up again: Linux
+// 6.1 takes no key for a map from memory that it knows by an argument alone.
 macro_rules! opening {
-    ($address:ty, $point:ident, $add:ident) => {
+    ($address:ty, $family:ident, $point:ident, $add:ident) => {
         /// [`open::point`] as its number; on a desk that is not there, that of a real server that takes nothing.
         #[inline(never)]
         #[unsafe(no_mangle)]
@@ -165,27 +167,29 @@ macro_rules! opening {
             real_server: u32,
             attempt: u32,
         ) -> u32 {
-            // SAFETY: the caller's desk, for the length of the call.
-            let Some(desk) = (unsafe { desk.as_mut() }) else { return Pointed::Full as u32 };
+            let (false, Some(workspace)) = (desk.is_null(), maps::workspace()) else {
+                return Pointed::Full as u32;
+            };
             let context = XdpContext::new(context);
-            open::point(&mut Maps::new(&context), desk, real_server, attempt) as u32
+            open::point(&mut Maps::new(&context), &mut workspace.$family, real_server, attempt) as u32
         }
 
         /// [`open::add`] as its number; on a desk that is not there, that of no room.
         #[inline(never)]
         #[unsafe(no_mangle)]
         pub extern "C" fn $add(desk: *mut Desk<$address>) -> u32 {
+            let (false, Some(workspace)) = (desk.is_null(), maps::workspace()) else {
+                return Added::Full as u32;
+            };
             // As in `xlb_choose`.
             let context = XdpContext::new(core::ptr::null_mut());
-            // SAFETY: the caller's desk, for the length of the call.
-            let Some(desk) = (unsafe { desk.as_mut() }) else { return Added::Full as u32 };
-            open::add(&mut Maps::new(&context), desk) as u32
+            open::add(&mut Maps::new(&context), &mut workspace.$family) as u32
         }
     };
 }
 
-opening!(V4, xlb_point_v4, xlb_add_v4);
-opening!(V6, xlb_point_v6, xlb_add_v6);
+opening!(V4, v4, xlb_point_v4, xlb_add_v4);
+opening!(V6, v6, xlb_point_v6, xlb_add_v6);
 
 /// [`select::choose`], with its selection in the arguments a global function can have.
 #[inline(never)]
