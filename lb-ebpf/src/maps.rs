@@ -257,8 +257,8 @@ impl Common for Maps<'_> {
     }
 
     #[inline(always)]
-    fn score(&mut self, real_server: u32, scheduling: u32) -> u64 {
-        program::xlb_score(u64::from(real_server), u64::from(scheduling))
+    fn score(&mut self, selection: &Selection, slot: u32) -> u64 {
+        program::score_apart(selection, slot)
     }
 
     #[inline(always)]

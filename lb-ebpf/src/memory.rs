@@ -248,8 +248,8 @@ impl Common for Memory {
         self.answers.as_mut().is_none_or(|bucket| bucket.take(now, ticks_per_second))
     }
 
-    fn score(&mut self, real_server: u32, scheduling: u32) -> u64 {
-        scan::score(self, real_server, scheduling)
+    fn score(&mut self, selection: &Selection, slot: u32) -> u64 {
+        scan::untried(self, selection, slot)
     }
 
     fn count(&mut self, real_server: u32, row: Row, bytes: u64) {

@@ -210,12 +210,37 @@ pub extern "C" fn xlb_choose(rule: u64, high: u64, low: u64, tried: u64, first_t
     select::choose(&mut Maps::new(&context), &selection)
 }
 
-/// [`scan::score`].
+/// [`scan::untried`], with its selection in the arguments a global function can have.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn xlb_score(real_server: u64, scheduling: u64) -> u64 {
+pub extern "C" fn xlb_score(index: u64, slot: u64, scheduling: u64, tried: u64, first_tried: u64) -> u64 {
+    // As in `xlb_choose`.
     let context = XdpContext::new(core::ptr::null_mut());
-    scan::score(&mut Maps::new(&context), real_server as u32, scheduling as u32)
+    let selection = Selection {
+        index: index as u32,
+        scheduling: scheduling as u32,
+        address: (0, 0),
+        port: 0,
+        client_prefix: 0,
+        choice: Choice::Scheduled,
+        attempt: 0,
+        tried: [tried as u32, (tried >> 32) as u32, first_tried as u32],
+    };
+    scan::untried(&mut Maps::new(&context), &selection, slot as u32)
+}
+
+/// Calls [`xlb_score`].
+#[inline(always)]
+pub fn score_apart(selection: &Selection, slot: u32) -> u64 {
+    let [last, middle, first] = selection.tried;
+    let tried = u64::from(middle) << 32 | u64::from(last);
+    xlb_score(
+        u64::from(selection.index),
+        u64::from(slot),
+        u64::from(selection.scheduling),
+        tried,
+        u64::from(first),
+    )
 }
 
 /// Calls [`xlb_choose`].

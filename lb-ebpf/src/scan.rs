@@ -52,6 +52,17 @@ const fn cost(scheduling: Scheduling, load: &Load, weight: u64) -> u64 {
     }
 }
 
+/// The score of the candidate in a slot of the pool, if it was not tried before; else [`u64::MAX`].
+#[inline(always)]
+pub fn untried<T: Common>(tables: &mut T, selection: &Selection, slot: u32) -> u64 {
+    let candidate = tables.scheduling(selection.index, slot).unwrap_or(NONE);
+    let [last, middle, earliest] = selection.tried;
+    if candidate == NONE || candidate == last || candidate == middle || candidate == earliest {
+        return NEVER;
+    }
+    score(tables, candidate, selection.scheduling)
+}
+
 /// What a real server costs for its weight, in units of 2^-32: finer than two such fractions can differ, so their order is
 /// that of the exact ones. [`u64::MAX`] where it takes no connection.
 #[inline(always)]
@@ -75,17 +86,16 @@ pub(crate) fn best<T: Common>(tables: &mut T, selection: &Selection) -> u32 {
     let Some(sequence) = tables.scheduling(index, head::SEQUENCE) else { return NONE };
     let Some(pool) = tables.scheduling(index, head::POOL) else { return NONE };
     let first = head::LENGTH + maglev + sequence;
-    let [last, middle, earliest] = selection.tried;
     let mut best = NONE;
     let mut best_score = NEVER;
     for position in 0..POOL {
         if position >= pool {
             break;
         }
-        let Some(candidate) = tables.scheduling(index, first + position) else { break };
-        let score = tables.score(candidate, selection.scheduling);
-        if score < best_score && candidate != last && candidate != middle && candidate != earliest {
-            best = candidate;
+        let score = tables.score(selection, first + position);
+        if score < best_score {
+            // Not the position: the verifier would follow every one of them apart.
+            best = tables.scheduling(index, first + position).unwrap_or(NONE);
             best_score = score;
         }
     }

@@ -82,8 +82,8 @@ pub trait Common {
     /// Whether one more packet may be answered now: see [`crate::limit::Bucket`].
     fn may_answer(&mut self, now: u32, ticks_per_second: u32) -> bool;
 
-    /// [`crate::scan::score`]; the kernel's tables do it in a function that is verified by itself.
-    fn score(&mut self, real_server: u32, scheduling: u32) -> u64;
+    /// [`crate::scan::untried`]; the kernel's tables do it in a function that is verified by itself.
+    fn score(&mut self, selection: &Selection, slot: u32) -> u64;
 
     /// Counts an IP packet of `bytes` bytes of a real server.
     fn count(&mut self, real_server: u32, row: Row, bytes: u64);

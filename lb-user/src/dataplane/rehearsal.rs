@@ -187,8 +187,8 @@ impl Common for Rehearsal<'_> {
         true
     }
 
-    fn score(&mut self, real_server: u32, scheduling: u32) -> u64 {
-        scan::score(self, real_server, scheduling)
+    fn score(&mut self, selection: &Selection, slot: u32) -> u64 {
+        scan::untried(self, selection, slot)
     }
 
     fn count(&mut self, _real_server: u32, _row: Row, _bytes: u64) {}
