@@ -131,6 +131,9 @@ fn pools(cluster: &Cluster) -> Result<String> {
     Ok(text)
 }
 
+/// After so long a new master announces its addresses again (vrrp::router).
+const ANNOUNCED_AGAIN: Duration = Duration::from_secs(5);
+
 /// Of the second balancer, priority 100.
 fn skew(interval: Duration) -> Duration {
     interval * 156 / 256
@@ -175,7 +178,10 @@ fn downloads_survive(fault: Fault) -> Result<()> {
 
         judge(fault, interval, there)?;
         ensure!(back.two_senders <= interval, "{back:?}");
-        ensure!(back.without_owner <= interval + LATE, "{back:?}");
+        // Who was cut off has been heard by the switch until now: what it misled is led right by the winner's second
+        // announcement at the latest.
+        let misled = if fault == Fault::CutOff { ANNOUNCED_AGAIN } else { Duration::ZERO };
+        ensure!(back.without_owner <= misled + interval + LATE, "{back:?}");
         let ended = streams.failures();
         ensure!(survivors_of_both == usize::from(CLIENTS), "downloads ended: {ended:?}");
     }
