@@ -152,12 +152,16 @@ fn real_servers_come_and_go_at_run_time() -> Result<()> {
     assert_eq!(printed, "+ web/web3  weight: 2\n");
     wait_for_state(&daemon, "web3", "up", PATIENCE)?;
     shares_are(&load, &[1, 1, 2])?;
+    // What is removed with connections ends them; who drains first loses none.
+    daemon.xlb(&["drain", "web/web1", "--wait"])?;
     daemon.xlb(&["remove", "web/web1"])?;
     shares_are(&load, &[0, 1, 2])?;
     let again = daemon.try_xlb(&["remove", "web/web1"])?;
     assert_eq!(again.status.code(), Some(5), "{}", said(&again));
-    daemon.xlb(&["revert"])?;
+    daemon.xlb(&["revert", "web/web1"])?;
     wait_for_state(&daemon, "web1", "up", PATIENCE)?;
+    daemon.xlb(&["drain", "web/web3", "--wait"])?;
+    daemon.xlb(&["revert"])?;
     shares_are(&load, &[1, 1, 0])?;
     no_failure(&load.answers())
 }
