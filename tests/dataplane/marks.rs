@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use lb_common::addr::{Port, V4, V6};
-use lb_common::mark::{MarkPrefix, MarkRule, MarkRules, NOBODY};
+use lb_common::mark::{MarkPrefix, MarkRule, MarkRules};
 use lb_ebpf::mark::{Question, classify};
 use lb_ebpf::memory::{Memory, OfFamily};
 use lb_user::config::model::{Config, Fwmark, Listen, MarkMatch, Protocol};
@@ -135,19 +135,9 @@ fn planned(config: &Config) -> Wanted {
 }
 
 fn tables<A: OfFamily>(memory: &mut Memory, marks: &Marks<A>, none: A) {
-    let unused = MarkRule {
-        source: none,
-        source_mask: none,
-        interface: 0,
-        virtual_server: NOBODY,
-        first_port: 0,
-        last_port: 0,
-        protocol: 0,
-        reserved: 0,
-    };
     for (MarkPrefix { length, address }, rules) in marks {
         let prefix = MarkPrefix { length: *length, address: *address };
-        A::family_mut(memory).marks.insert(prefix, MarkRules::new(rules, unused));
+        A::family_mut(memory).marks.insert(prefix, MarkRules::new(rules, MarkRule::unused(none)));
     }
 }
 

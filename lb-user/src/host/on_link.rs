@@ -6,7 +6,9 @@ use std::{
 };
 
 use ipnet::IpNet;
-use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags, sys::socket::SockaddrStorage};
+use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags};
+
+use super::interfaces::ip;
 
 /// Every address that neighbours can be reached from, with the length of its prefix, in the kernel's order. Not those of
 /// loopback interfaces, link-local ones, and those that are alone in their prefix.
@@ -27,11 +29,6 @@ fn has_neighbours(link: &IpNet) -> bool {
     let is_link_local =
         matches!(link.addr(), IpAddr::V6(address) if Ipv6Addr::is_unicast_link_local(&address));
     link.prefix_len() < link.max_prefix_len() && link.prefix_len() > 0 && !is_link_local
-}
-
-fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
-    let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-    v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
 }
 
 #[cfg(test)]
