@@ -18,6 +18,7 @@ pub mod reject;
 pub mod router;
 mod script;
 pub mod socket;
+pub mod state;
 pub mod status;
 pub mod task;
 pub mod tracker;

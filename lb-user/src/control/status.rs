@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::{
     pool::RealServerState,
     vrrp::{
-        router::State as VrrpState,
+        state::State as VrrpState,
         status::{Adverts as VrrpAdverts, Peer as VrrpPeer},
     },
 };

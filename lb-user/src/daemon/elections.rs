@@ -20,7 +20,7 @@ use crate::{
     config::{model::Config, vrrp::Vrrp},
     dataplane::{leases::Leases, write::WriteError},
     vrrp::{
-        router::State,
+        state::State,
         status::InstanceStatus,
         task::{self, Command, Event, ScriptUser},
     },

@@ -6,7 +6,8 @@ use crate::{
     config::vrrp::Priority,
     vrrp::{
         advert::Advert,
-        router::{Action, Event, Router, Settings, State},
+        router::{Action, Event, Router, Settings},
+        state::State,
     },
 };
 
@@ -93,7 +94,7 @@ impl Group {
     /// interval.
     pub fn on_advert(&mut self, member: usize, advert: &Advert, source: IpAddr, now: Instant) {
         let earlier = self.members.iter().take(member).any(|each| each.is_tied(now));
-        let first = member == 0;
+        let (first, index) = (member == 0, member);
         let Some(member) = self.members.get_mut(member) else { return };
         if member.router.ties_with(advert) {
             let since = member.tie(now);
@@ -101,7 +102,17 @@ impl Group {
                 return;
             }
         }
+        let was_master = member.router.state() == State::Master;
         member.router.step(Event::Heard(*advert, source), now);
+        let contested =
+            was_master && member.router.state() == State::Master && advert.priority != Priority::RESIGN;
+        if contested {
+            // After a split the links may heal one after the other, and the group of the other master gives way on all of
+            // them at once: on a later one it is never heard.
+            for (_, other) in self.members.iter_mut().enumerate().filter(|(other, _)| *other != index) {
+                other.router.step(Event::Contested, now);
+            }
+        }
         self.settle(now);
     }
 

@@ -7,8 +7,8 @@ use tokio::{task::JoinHandle, time};
 use crate::{
     config::vrrp::{Notify, Priority},
     vrrp::{
-        router::State,
         script::{ScriptUser, run},
+        state::State,
     },
 };
 

@@ -5,16 +5,13 @@
 
 use std::{
     collections::VecDeque,
-    fmt,
     net::IpAddr,
     time::{Duration, Instant},
 };
 
-use serde::{Deserialize, Serialize};
-
 use crate::{
     config::vrrp::{Priority, Version},
-    vrrp::{advert::Advert, bursts::Bursts, rank::Rank},
+    vrrp::{advert::Advert, bursts::Bursts, rank::Rank, state::State},
 };
 
 /// A silent master is gone after this many of its intervals, and the skew.
@@ -22,42 +19,6 @@ pub(super) const MISSED: u32 = 3;
 /// A peer's interval is believed up to this many times ours, and down to as small a part: a forged one must
 /// neither leave the addresses without an owner nor make a living master seem dead.
 const BELIEVED: u32 = 4;
-
-/// Where a virtual router is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// Not started, or stopped.
-    Init,
-    /// Listens to a master.
-    Backup,
-    /// Owns the addresses.
-    Master,
-    /// Something that is tracked is down.
-    Fault,
-}
-
-impl State {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Init, Self::Backup, Self::Master, Self::Fault];
-
-    /// In status, metrics and logs.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Init => "init",
-            Self::Backup => "backup",
-            Self::Master => "master",
-            Self::Fault => "fault",
-        }
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
 
 /// What a router is told once.
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +69,8 @@ pub(super) enum Event {
     Elected,
     /// Another member of the group lost its role.
     Demoted,
+    /// A member of the group has heard another master, which has to give way.
+    Contested,
     /// The role is to be given to the peer.
     HandOver,
     /// A valid advertisement was heard.
@@ -217,7 +180,7 @@ impl Router {
 
     /// The table of the machine.
     pub(super) fn step(&mut self, event: Event, now: Instant) {
-        use Event::{Clear, Demoted, Elected, Fail, HandOver, Heard, Start, Stop, Timer};
+        use Event::{Clear, Contested, Demoted, Elected, Fail, HandOver, Heard, Start, Stop, Timer};
         use State::{Backup, Fault, Init, Master};
 
         if self.overslept(now) {
@@ -245,6 +208,7 @@ impl Router {
             (Master, Timer) => self.advertise(now),
             (Backup, Elected) => self.become_master(now),
             (Master, Demoted) => self.give_way(now),
+            (Master, Contested) => self.announce_again(now),
             (Master, HandOver) => {
                 self.resign();
                 self.become_backup(now);
@@ -252,10 +216,10 @@ impl Router {
             }
             (Backup, Heard(advert, source)) => self.hear_as_backup(&advert, source, now),
             (Master, Heard(advert, source)) => self.hear_as_master(&advert, source, now),
-            (Init, Stop | Clear | Timer | Elected | Demoted | HandOver | Heard(..))
-            | (Backup, Start | Clear | Demoted | HandOver)
+            (Init, Stop | Clear | Timer | Elected | Demoted | Contested | HandOver | Heard(..))
+            | (Backup, Start | Clear | Demoted | Contested | HandOver)
             | (Master, Start | Clear | Elected)
-            | (Fault, Start | Fail | Timer | Elected | Demoted | HandOver | Heard(..)) => {}
+            | (Fault, Start | Fail | Timer | Elected | Demoted | Contested | HandOver | Heard(..)) => {}
         }
     }
 
@@ -277,14 +241,19 @@ impl Router {
             Rank::Resigned => self.answer(now),
             Rank::Lower | Rank::TieWon => {
                 self.answer(now);
-                if self.bursts.again(now) {
-                    self.actions.push_back(Action::Announce);
-                }
+                self.announce_again(now);
             }
             Rank::TieLost | Rank::Higher => {
                 self.give_way(now);
                 self.follow(advert, now);
             }
+        }
+    }
+
+    /// The neighbours may send to another master.
+    fn announce_again(&mut self, now: Instant) {
+        if self.bursts.again(now) {
+            self.actions.push_back(Action::Announce);
         }
     }
 

@@ -8,7 +8,7 @@ use crate::{
     config::vrrp::Priority,
     vrrp::{
         reject::{Mismatch, Reject},
-        router::State,
+        state::State,
     },
 };
 

@@ -11,9 +11,7 @@ pub use crate::vrrp::script::ScriptUser;
 use crate::{
     config::vrrp::{Priority, Vrrp},
     host::{addresses::Addresses, interfaces::Interfaces},
-    vrrp::{
-        announce::Announcer, driver::Driver, keeper, links::Links, router::State, status::InstanceStatus,
-    },
+    vrrp::{announce::Announcer, driver::Driver, keeper, links::Links, state::State, status::InstanceStatus},
 };
 
 /// Packets that wait to be looked at; the kernel keeps more, then drops.

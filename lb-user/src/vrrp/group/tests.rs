@@ -65,6 +65,22 @@ fn a_member_that_gives_way_takes_the_others_along() {
 }
 
 #[test]
+fn another_master_that_one_member_hears_makes_all_announce_again() {
+    let mut group = group([[10, 0, 0, 2], [10, 1, 0, 2]], start());
+    let now = pass(&mut group, start(), SECOND * 20);
+    while group.next_action().is_some() {}
+    let announced = |group: &mut Group| {
+        let actions = std::iter::from_fn(|| group.next_action());
+        actions.filter(|(_, each)| *each == Action::Announce).map(|(member, _)| member).collect::<Vec<_>>()
+    };
+    group.on_advert(0, &advert(50), [10, 0, 0, 1].into(), now);
+    assert_eq!(announced(&mut group), [0, 1]);
+    // Once more, for a link that was not whole yet.
+    pass(&mut group, now, SECOND * 5);
+    assert_eq!(announced(&mut group), [0, 1]);
+}
+
+#[test]
 fn a_fault_of_one_is_a_fault_of_all() {
     let mut group = group([[10, 0, 0, 2], [10, 1, 0, 2]], start());
     let now = pass(&mut group, start(), SECOND * 5);

@@ -14,7 +14,8 @@ use crate::{
     vrrp::{
         advert::Advert,
         group::Group,
-        router::{Action, Settings, State},
+        router::{Action, Settings},
+        state::State,
     },
 };
 
