@@ -227,7 +227,7 @@ fn network<A: Ip, P: Packet, T: Tables<A>>(
     };
     // From here on in one place only: a second one is as many words to copy.
     let datagram = &arrival.datagram;
-    let entry = tables.connection_at_once(datagram.protocol, &datagram.key);
+    let entry = tables.connection(datagram.protocol, &datagram.key);
     desk.known = entry.is_some();
     if let Some(entry) = entry
         && entry.generation == arrival.generation

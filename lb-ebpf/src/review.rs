@@ -19,6 +19,7 @@ use crate::{
     ip::Ip,
     open, ownership,
     packet::Packet,
+    replies,
     tables::Tables,
 };
 
@@ -43,6 +44,7 @@ pub(crate) fn review<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     let datagram = &arrival.datagram;
     desk.entry.copy_from(tables.connection(datagram.protocol, &datagram.key)?);
     desk.other_key.reverse_from(&desk.entry.translated);
+    let verified = desk.entry.generation == arrival.generation;
     if anew && desk.original != desk.other_key {
         connection::remove(tables, datagram.protocol, &datagram.key, &desk.other_key);
         return None;
@@ -75,7 +77,7 @@ pub(crate) fn review<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     if datagram.protocol == Protocol::Udp {
         let other = tables.connection(Protocol::Udp, &desk.other_key);
         if other.is_none_or(|other| !other.translated.answers(&datagram.key)) {
-            mend(packet, tables, desk);
+            mend(packet, tables, desk, verified);
         }
     }
     let arrival = &desk.arrival;
@@ -92,11 +94,15 @@ pub(crate) fn review<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
 }
 
 /// Adds the opposite direction again. The table of UDP evicts what was not looked up for the longest time, and one direction
-/// may be used much more than the other; that it was looked up just now keeps it from that, too.
+/// may be used much more than the other; that it was looked up just now keeps it from that, too. Replies that
+/// are inferred are left to be added by the first of them, unless the way to the client is not known without (`verified`).
 #[inline(never)]
-fn mend<A: Ip, P: Packet, T: Tables<A>>(packet: &P, tables: &mut T, desk: &mut Desk<A>) {
+fn mend<A: Ip, P: Packet, T: Tables<A>>(packet: &P, tables: &mut T, desk: &mut Desk<A>, verified: bool) {
     // What is left of an older connection.
     tables.remove(Protocol::Udp, &desk.other_key);
+    if verified && replies::are_inferred(tables, desk) {
+        return;
+    }
     open::learn_way_back(packet, tables, desk);
     let arrival = &desk.arrival;
     desk.key.reverse_from(&arrival.datagram.key);

@@ -156,16 +156,6 @@ pub trait Tables<A: Address>: Common {
     /// A proven connection (TCP), or any (UDP).
     fn connection(&mut self, protocol: Protocol, key: &ConnectionKey<A>) -> Option<&mut Connection<A>>;
 
-    /// [`Tables::connection`] by a key whose parts were just written.
-    #[inline(always)]
-    fn connection_at_once(
-        &mut self,
-        protocol: Protocol,
-        key: &ConnectionKey<A>,
-    ) -> Option<&mut Connection<A>> {
-        self.connection(protocol, key)
-    }
-
     /// Adds one direction, unless the key is there already.
     fn insert(
         &mut self,

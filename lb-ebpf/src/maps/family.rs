@@ -45,33 +45,6 @@ fn is_marked((word, bit): (u32, u64)) -> bool {
     CONCERNS.get(word).is_none_or(|bits| bits & bit != 0)
 }
 
-/// A [`ConnectionKey`] with both ports in one word. The kernel hashes keys by words of 32 bits, and a processor that reads a
-/// word which was just written in halves waits until both have arrived in its cache.
-#[repr(C)]
-struct PackedKey<A> {
-    source: A,
-    destination: A,
-    ports: u32,
-}
-
-impl<A: Copy> PackedKey<A> {
-    #[inline(always)]
-    fn from(key: &ConnectionKey<A>) -> Self {
-        let ports = u32::from_ne_bytes({
-            let ([a, b], [c, d]) =
-                (key.source_port.to_wire().to_ne_bytes(), key.destination_port.to_wire().to_ne_bytes());
-            [a, b, c, d]
-        });
-        Self { source: key.source, destination: key.destination, ports }
-    }
-
-    #[inline(always)]
-    fn as_key(&self) -> &ConnectionKey<A> {
-        // SAFETY: the same bytes at no smaller alignment.
-        unsafe { &*(&raw const *self).cast() }
-    }
-}
-
 macro_rules! tables {
     (
         $family:ty,
@@ -170,16 +143,6 @@ macro_rules! tables {
                 };
                 // SAFETY: see the head of `maps`.
                 entry.map(|entry| unsafe { &mut *entry })
-            }
-
-            #[inline(always)]
-            fn connection_at_once(
-                &mut self,
-                protocol: Protocol,
-                key: &ConnectionKey<$family>,
-            ) -> Option<&mut Connection<$family>> {
-                let packed = PackedKey::from(key);
-                self.connection(protocol, packed.as_key())
             }
 
             #[inline(always)]
