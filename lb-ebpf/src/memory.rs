@@ -20,7 +20,8 @@ use lb_common::{
 use crate::{
     checksum::fold,
     connection::RealAddress,
-    desk::Desk,
+    desk::{Desk, Workspace},
+    forward,
     fragment::{FragmentKey, Ports},
     headers::Ethernet,
     ip::Ip,
@@ -31,6 +32,7 @@ use crate::{
     scan,
     select::{self, Selection},
     tables::{Common, Refused, Route, Tables},
+    verdict::Verdict,
 };
 
 /// A frame in memory, in one buffer.
@@ -98,6 +100,12 @@ impl Packet for Frame<'_> {
         self.bytes.splice(..0, std::iter::repeat_n(0, length));
         true
     }
+}
+
+/// [`forward::forward`] on the host. Compiled here once for all who call it.
+#[inline(never)]
+pub fn forward(frame: &mut Frame<'_>, tables: &mut Memory, workspace: &mut Workspace) -> Verdict {
+    forward::forward(frame, tables, workspace)
 }
 
 /// Tables of one family.

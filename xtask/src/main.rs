@@ -78,6 +78,9 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    if let Some(ended) = fuzz::compile() {
+        return ended;
+    }
     match perform(&Args::parse().verb) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
