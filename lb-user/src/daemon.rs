@@ -6,6 +6,7 @@ mod drops;
 mod elections;
 mod engine;
 mod explain;
+mod farewell;
 mod headers;
 mod journal;
 mod overrides;
@@ -334,6 +335,7 @@ impl Daemon {
                 News::RealServer { name, from: Some(from), to } => {
                     self.note(Kind::State, &name, &format!("{name} goes from {from} to {to}"));
                 }
+                News::Lost(real_servers) => self.part(real_servers),
                 News::Quorum { name, up } => {
                     let word = if up { "met" } else { "lost" };
                     self.note(Kind::Quorum, &name, &format!("quorum of {name} is {word}"));

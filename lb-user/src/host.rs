@@ -4,6 +4,7 @@ pub mod addresses;
 pub mod interfaces;
 pub mod links;
 pub mod on_link;
+pub mod prompt;
 pub mod reach;
 pub mod sysctl;
 pub mod vlans;

@@ -5,6 +5,7 @@ mod collision;
 mod flood;
 mod loading;
 mod namespace;
+mod sweep;
 mod tables;
 
 use std::cell::Cell;

@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use lb_common::service::real_server;
+
 use super::{
     overrides::Overrides,
     remembered::{Entry, Remembered},
@@ -95,6 +97,8 @@ pub(super) enum News {
         /// Met, or lost.
         up: bool,
     },
+    /// Indices of real servers whose connections end with a reset from now on.
+    Lost(HashSet<u32>),
 }
 
 impl Engine {
@@ -250,8 +254,12 @@ impl Engine {
             write::new_generation(&mut self.maps)?;
         }
         self.registry = registry;
+        let lost = lost(&self.current, &wanted);
         self.current = wanted;
-        let news = self.news(&pools);
+        let mut news = self.news(&pools);
+        if !lost.is_empty() {
+            news.push(News::Lost(lost));
+        }
         self.pools = pools;
         self.write_rules();
         Ok(news)
@@ -352,6 +360,19 @@ impl Engine {
         });
         *self.rules.lock().unwrap_or_else(PoisonError::into_inner) = rules.collect();
     }
+}
+
+/// Real servers, by index, whose connections end with a reset after a change but not before it.
+fn lost(before: &Wanted, after: &Wanted) -> HashSet<u32> {
+    let resets = |picture: &Wanted, index: &u32| {
+        picture.real_servers.get(index).is_some_and(|real| real.flags & real_server::RESET != 0)
+    };
+    after
+        .real_servers
+        .keys()
+        .filter(|index| resets(after, index) && !resets(before, index))
+        .copied()
+        .collect()
 }
 
 /// A pool as the plan wants it.
