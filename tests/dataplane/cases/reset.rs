@@ -11,9 +11,9 @@ use lb_common::{
 };
 
 use crate::lab::{Lab, reply};
-use crate::packet::{Packet, Transport, tcp, udp};
+use crate::packet::{Checksum, Packet, Transport, tcp, udp};
 use crate::read::Segment;
-use crate::world::{DNS, WEB, WEB_AGAIN, WEB_V6, at, scheduling_table};
+use crate::world::{DNS, EMPTY, WEB, WEB_AGAIN, WEB_V6, at, scheduling_table};
 
 const CLIENT: &str = "198.51.100.7:40000";
 const CLIENT_V6: &str = "[2001:db8:1::7]:40000";
@@ -25,6 +25,7 @@ cases![
     a_reset_has_no_options_no_extension_headers_and_no_padding,
     a_connection_of_ipv6_is_reset_as_one_of_ipv4,
     a_reset_is_never_answered,
+    a_segment_with_a_wrong_checksum_is_not_answered,
     a_client_begins_anew_on_a_connection_that_was_reset,
     a_half_open_connection_is_reset_too,
     a_syn_on_a_connection_that_is_half_open_goes_elsewhere,
@@ -142,6 +143,26 @@ fn a_reset_is_never_answered(lab: &mut Lab<'_>) {
         lab.leaves_alone(&tcp(at(CLIENT), at(WEB), flags).numbered(1001, 5001), Outcome::WithoutState);
         assert_eq!(lab.entries(), [0, 2, 0], "until the real server has learned it");
     }
+}
+
+/// Whoever its damaged header names must not be reset.
+fn a_segment_with_a_wrong_checksum_is_not_answered(lab: &mut Lab<'_>) {
+    let server = lost(lab);
+    for (from, to) in [(at(CLIENT), at(WEB)), (server, at(CLIENT)), (at("198.51.100.8:1"), at(EMPTY))] {
+        let segment = tcp(from, to, ACK).numbered(1001, 5001).with(b"odd");
+        for error in [1, 0x8000, 0xfffe] {
+            let damaged = Packet { checksum: Checksum::Off(error), ..segment.clone() };
+            lab.leaves_alone(&damaged, Outcome::BadChecksum);
+        }
+    }
+    let unfinished = Packet { checksum: Checksum::Unfinished, ..tcp(server, at(CLIENT), ACK) };
+    assert_eq!(
+        lab.send(&unfinished).verdict.outcome(),
+        Outcome::Reset,
+        "left to this host, which is no damage"
+    );
+    let elsewhere = Packet { checksum: Checksum::Unfinished, ..tcp(at(CLIENT), at(WEB), ACK) };
+    lab.leaves_alone(&elsewhere, Outcome::BadChecksum);
 }
 
 fn a_client_begins_anew_on_a_connection_that_was_reset(lab: &mut Lab<'_>) {
