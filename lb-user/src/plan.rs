@@ -14,7 +14,7 @@ pub mod wanted;
 pub use diff::{Change, Write, diff, needs_new_generation};
 pub use marks::Marks;
 pub use registry::{Capacity, Registry, RegistryError};
-pub use table::TableCache;
+pub use table::TableInput;
 pub use wanted::{Family, HostView, PlanError, Pool, PoolMember, Wanted, client_prefix, plan, unavailable};
 
 #[cfg(test)]

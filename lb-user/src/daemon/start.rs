@@ -1,10 +1,6 @@
 //! The way up: every step leaves what runs already as it is until the last ones, and what they did is undone when one fails.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex},
-    thread,
-};
+use std::{collections::BTreeMap, sync::Arc, thread};
 
 use anyhow::Context as _;
 use aya_log::EbpfLogger;
@@ -67,7 +63,7 @@ use crate::{
 /// Calls that wait for the daemon.
 const CALLS: usize = 64;
 /// Results of checks that wait for the daemon.
-const RESULTS: usize = 4096;
+pub(super) const RESULTS: usize = 4096;
 /// File descriptors that are not for checks.
 const OTHER_FILES: u64 = 256;
 
@@ -162,7 +158,7 @@ fn bring_up(
         names: names(links),
         leases: slots.assign(&config.vrrp),
     };
-    let rules = sweeper::Rules::new(Mutex::new(HashMap::new()));
+    let rules = sweeper::Rules::default();
     let mut engine = Engine::new(Arc::new(config), overrides, maps, host, clock, Arc::clone(&rules))?;
     let (instant, wall) = now();
     engine.remember(Remembered::load(&engine.config.global.state_dir), wall);

@@ -22,7 +22,7 @@ use super::{
     batch,
     maps::{Maps, SlotPair},
 };
-use crate::plan::{Change, Write};
+use crate::plan::{Change, TableInput, Write};
 
 /// Why a write failed.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +125,7 @@ fn one(maps: &mut Maps, write: &Write) -> Result<(), WriteError> {
                 ("REAL_SERVERS", result)
             }
         }
-        Write::Scheduling(change) => ("SCHEDULING", scheduling(maps, change.key, change.new.as_deref())),
+        Write::Scheduling(change) => ("SCHEDULING", scheduling(maps, change.key, change.new.as_ref())),
         Write::VirtualServer(change) => {
             ("VIRTUAL_SERVERS", slot(&mut maps.virtual_servers, change.key, change.new.unwrap_or_default()))
         }
@@ -180,8 +180,8 @@ where
 
 /// A new table is filled before it is put in the place of the old one, which readers leave by themselves. There is no
 /// removing: a virtual server that is gone keeps an empty table.
-fn scheduling(maps: &mut Maps, index: u32, slots: Option<&[u32]>) -> Result<(), Source> {
-    let slots = slots.unwrap_or(&[0; 4]);
+fn scheduling(maps: &mut Maps, index: u32, table: Option<&TableInput>) -> Result<(), Source> {
+    let slots = table.map_or_else(|| vec![0; 4], TableInput::build);
     let pairs: Vec<SlotPair> =
         slots.chunks(2).map(|pair| [pair[0], pair.get(1).copied().unwrap_or_default()]).collect();
     let table = Array::<MapData, SlotPair>::create(pairs.len() as u32, SCHEDULING_FLAGS)?;

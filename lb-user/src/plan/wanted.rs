@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
 };
 
 use ipnet::IpNet;
@@ -24,7 +23,7 @@ use super::{
     marks::{self, Marks},
     registry::{Registry, RegistryError},
     reverse::ReverseIndex,
-    table::{Backend, TableCache, TableInput, scheduling},
+    table::{Backend, TableInput, scheduling},
 };
 use crate::config::model::{self, Config, Listen, MarkMatch, OnDown, Protocol, Scheduler, WithoutState};
 
@@ -88,8 +87,8 @@ pub struct Wanted {
     pub names: BTreeMap<u32, String>,
     /// By virtual server index.
     pub virtual_servers: BTreeMap<u32, VirtualServer>,
-    /// By virtual server index.
-    pub scheduling: BTreeMap<u32, Arc<[u32]>>,
+    /// By virtual server index; the tables are built when they are written.
+    pub scheduling: BTreeMap<u32, TableInput>,
     /// By real server index.
     pub real_servers: BTreeMap<u32, RealServer>,
 }
@@ -134,9 +133,7 @@ pub enum PlanError {
     Registry(#[from] RegistryError),
 }
 
-/// The wanted picture. `pool` says how a virtual server's real servers are; `cache` is the one of the last plan, or new.
-///
-/// On an error the registry is as it was.
+/// The wanted picture, and who has which index in it. `pool` says how a virtual server's real servers are.
 ///
 /// # Errors
 /// What the data plane cannot do, and more than it has room for.
@@ -144,12 +141,10 @@ pub fn plan(
     config: &Config,
     pool: &dyn Fn(&model::VirtualServer) -> Pool,
     host: &HostView,
-    registry: &mut Registry,
-    cache: &mut TableCache,
-) -> Result<Wanted, PlanError> {
+    registry: &Registry,
+) -> Result<(Wanted, Registry), PlanError> {
     let mut planner = Planner {
         registry: registry.clone(),
-        cache,
         reverse: ReverseIndex::default(),
         links: Links::new(&host.links, config),
         wanted: Wanted {
@@ -166,10 +161,7 @@ pub fn plan(
     planner.add_leaving();
     planner.add_reverse();
     planner.add_marks(config, host);
-    let Planner { registry: held, cache, wanted, .. } = planner;
-    cache.retain(|index| wanted.virtual_servers.contains_key(&index));
-    *registry = held;
-    Ok(wanted)
+    Ok((planner.wanted, planner.registry))
 }
 
 fn attached(interfaces: &BTreeMap<u32, Interface>) -> BTreeMap<u32, Interface> {
@@ -195,7 +187,6 @@ fn available(server: &model::VirtualServer) -> Result<(), PlanError> {
 /// A plan in the making.
 struct Planner<'a> {
     registry: Registry,
-    cache: &'a mut TableCache,
     reverse: ReverseIndex,
     links: Links<'a>,
     wanted: Wanted,
@@ -242,7 +233,7 @@ impl Planner<'_> {
             return Err(PlanError::PoolTooLarge { virtual_server: config.name.clone(), real_servers });
         }
         let input = TableInput { key: self.wanted.hash_key, scheduler: config.scheduler, backends };
-        self.wanted.scheduling.insert(index, self.cache.get(index, input));
+        self.wanted.scheduling.insert(index, input);
         Ok(())
     }
 

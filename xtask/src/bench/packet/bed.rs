@@ -11,8 +11,8 @@ use lb_common::outcome::Outcome;
 use lb_common::script::slot;
 use lb_tests::{Daemon, Shape, Site};
 
-use super::{Batch, Filled};
 use super::case::{Case, Kind};
+use super::{Batch, Filled};
 use crate::bench::Subject;
 use crate::bench::host::{self, Interface, SILENT};
 use crate::bench::programs::{self, Programs};
