@@ -8,6 +8,7 @@ mod engine;
 mod explain;
 mod farewell;
 mod headers;
+mod interfaces;
 mod journal;
 mod overrides;
 mod passive;
@@ -166,7 +167,7 @@ impl Daemon {
             let deadline = self.engine.deadline();
             tokio::select! {
                 Some(call) = events.calls.recv() => self.call(call).await,
-                Some(event) = events.health.recv() => self.heard(event),
+                Some(results) = waiting(&mut events.health) => self.heard(&results),
                 event = events.host.recv() => match event {
                     Some(event) => self.host_changed(event).await,
                     None => {
@@ -258,10 +259,22 @@ impl Daemon {
         }
     }
 
-    /// A check has run.
-    fn heard(&mut self, event: health::Event) {
-        let Some(status) = self.engine.statuses.get_mut(&*event.check) else { return };
-        *status = event.status;
+    /// Checks have run: what they change is applied once, however many they are.
+    fn heard(&mut self, results: &[health::Event]) {
+        let mut changed = false;
+        for event in results {
+            changed |= self.take_in(event);
+        }
+        if changed {
+            self.apply();
+        }
+        self.follow_vrrp();
+    }
+
+    /// Whether the result of a check changes a pool.
+    fn take_in(&mut self, event: &health::Event) -> bool {
+        let Some(status) = self.engine.statuses.get_mut(&*event.check) else { return false };
+        status.clone_from(&event.status);
         self.engine.remembered.remove(&*event.check);
         self.unsaved |= event.transition.is_some();
         let engine = &mut self.engine;
@@ -276,10 +289,7 @@ impl Daemon {
             Some(Sight::Regained) => self.note(Kind::Check, "checks", "a check has heard something again"),
             None => {}
         }
-        if event.transition.is_some() || sight.is_some() {
-            self.apply();
-        }
-        self.follow_vrrp();
+        event.transition.is_some() || sight.is_some()
     }
 
     /// Something about this host has changed.
@@ -348,6 +358,12 @@ impl Daemon {
     fn note(&mut self, kind: Kind, object: &str, message: &str) {
         self.journal.note(now().1, kind, object, message);
     }
+}
+
+/// All results of checks that wait: the slower they are taken, the more there are at once.
+async fn waiting(health: &mut mpsc::Receiver<health::Event>) -> Option<Vec<health::Event>> {
+    let mut results = Vec::new();
+    (health.recv_many(&mut results, start::RESULTS).await > 0).then_some(results)
 }
 
 /// Until `deadline`; for ever without one.

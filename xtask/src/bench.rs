@@ -4,6 +4,7 @@
 //! described in tests/bench/README.md.
 
 mod chart;
+mod control;
 mod document;
 mod environment;
 mod forward;
@@ -34,6 +35,8 @@ pub(crate) enum Group {
     Forward,
     /// HTTP connections and requests, and bulk TCP, beside proxies and nftables
     Http,
+    /// From a file or a command to the data plane, checks, memory, the sweep
+    Control,
     /// Everything
     All,
 }
@@ -101,8 +104,12 @@ struct Run<'a> {
 type Measure = fn(&Subject) -> Result<Vec<Table>>;
 
 /// The groups in the order they run.
-const GROUPS: [(Group, Measure); 3] =
-    [(Group::Packet, packet::run), (Group::Forward, forward::run), (Group::Http, http::run)];
+const GROUPS: [(Group, Measure); 4] = [
+    (Group::Packet, packet::run),
+    (Group::Forward, forward::run),
+    (Group::Http, http::run),
+    (Group::Control, control::run),
+];
 
 /// Measures, and shows and keeps what came out.
 pub(crate) fn run(args: &Args) -> Result<()> {

@@ -94,7 +94,7 @@ fn scrape() -> Scrape {
             ("eth0".to_owned(), vec![(Outcome::Forwarded, 1780), (Outcome::Land, 2)]),
             ("eth1".to_owned(), vec![(Outcome::Forwarded, u64::MAX)]),
         ],
-        checks: Counts { success: 4, failure: 2, error: 1, buckets, duration: 22.5, late: 0 },
+        checks: Counts { success: 4, failure: 2, error: 1, buckets, duration: 22.5, late: 3 },
         reloaded: false,
     }
 }
@@ -118,6 +118,7 @@ fn every_promised_metric_is_there_and_no_other() {
         "xlb_check_duration_seconds_bucket",
         "xlb_check_duration_seconds_count",
         "xlb_check_duration_seconds_sum",
+        "xlb_check_late_total",
         "xlb_check_results_total",
         "xlb_config_last_reload_successful",
         "xlb_connection_table_entries",

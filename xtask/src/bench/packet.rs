@@ -9,6 +9,7 @@ mod case;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use lb_tests::{Daemon, Site};
 
 use self::bed::Bed;
 use self::case::{Case, Kind, POOLS};
@@ -64,6 +65,21 @@ pub(crate) fn run(subject: &Subject) -> Result<Vec<Table>> {
         }
     }
     samples.tables(&plan)
+}
+
+/// A running daemon whose tables are full of established connections.
+pub(super) struct Filled {
+    pub(super) daemon: Daemon,
+    pub(super) site: Site,
+    /// Connections of a family that there is room for.
+    pub(super) room: u32,
+}
+
+/// Opens so many TCP connections of each address family.
+pub(super) fn filled(subject: &Subject, connections: u32) -> Result<Filled> {
+    let mut bed = Bed::make(subject, &build_ebpf::bench()?, Kind::Tcp, connections)?;
+    bed.inside(|bench| case::fill(bench, Kind::Tcp, connections).map(drop))?;
+    bed.revived()
 }
 
 /// A case's batch: nanoseconds a packet.
