@@ -1,6 +1,6 @@
 //! Two balancers on one switch with a virtual address between them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -100,6 +100,11 @@ impl Node {
             self.socket()
         );
         Ok(std::fs::write(self.file(), text)?)
+    }
+
+    /// Where files of its own can be put.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     fn file(&self) -> PathBuf {

@@ -1,5 +1,7 @@
 //! The daemon's elections between two of them: from the file to the addresses, by commands and signals.
 
+use std::process::Command;
+
 use anyhow::{Context, Result, ensure};
 use lb_tests::wait_until;
 use nix::sys::signal::Signal;
@@ -91,4 +93,55 @@ fn a_virtual_server_without_quorum_gives_the_role_away() -> Result<()> {
     ensure!(node.vrrp()?["priority"] == 50);
     node.xlb(&["enable", "web/10.9.0.50:80"])?;
     pair.is_owned_by(0)
+}
+
+#[test]
+fn a_number_in_a_file_and_a_process_that_ends_move_the_role() -> Result<()> {
+    let pair = Pair::start()?;
+    let node = &pair.nodes[0];
+    let load = node.directory().join("load");
+    std::fs::write(&load, "0")?;
+    // A command line that no other process has.
+    let seconds = format!("4{:09}", std::process::id());
+    let mut sleeper = Command::new("sleep").arg(&seconds).spawn()?;
+    let keys = format!(
+        r#"
+        track_file = [{{ name = "load", weight = -1 }}]
+        track_process = ["sleeper"]
+        [[vrrp_file]]
+        name = "load"
+        file = {load:?}
+        [[vrrp_process]]
+        name = "sleeper"
+        process = ["sleep", "{seconds}"]
+        "#
+    );
+    let moved = || -> Result<()> {
+        node.configure(&keys)?;
+        node.xlb(&["reload"])?;
+        std::fs::write(&load, "100\n")?;
+        pair.is_owned_by(1)?;
+        let shown = node.vrrp()?;
+        ensure!(shown["priority"] == 50 && shown["trackers"][1]["number"] == 100, "{shown}");
+        std::fs::write(&load, "0\n")?;
+        pair.is_owned_by(0)?;
+        std::fs::remove_file(&load)?;
+        pair.is_owned_by(1)?;
+        std::fs::write(&load, "0\n")?;
+        pair.is_owned_by(0)
+    };
+    let result = moved();
+    sleeper.kill()?;
+    sleeper.wait()?;
+    result?;
+    pair.is_owned_by(1)?;
+    let shown = node.vrrp()?;
+    ensure!(shown["state"] == "fault" && shown["trackers"][0]["state"] == "down", "{shown}");
+    let events = node.xlb(&["events"])?;
+    for said in
+        ["cannot be read: No such file", "is read again", "process sleeper is down: 0 of at least 1 run"]
+    {
+        ensure!(events.matches(said).count() == 1, "{said}: {events}");
+    }
+    Ok(())
 }

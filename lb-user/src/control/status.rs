@@ -8,7 +8,10 @@ pub use crate::{
     pool::RealServerState,
     vrrp::{
         state::State as VrrpState,
-        status::{Adverts as VrrpAdverts, Peer as VrrpPeer},
+        status::{
+            Adverts as VrrpAdverts, Peer as VrrpPeer, TrackerState as VrrpTrackerState,
+            TrackerStatus as VrrpTracker,
+        },
     },
 };
 
@@ -181,6 +184,9 @@ pub struct Vrrp {
     /// When its state last changed; none before the first change.
     #[serde(with = "humantime_serde")]
     pub since: Option<SystemTime>,
+    /// What it tracks, in the order of the configuration.
+    #[serde(default)]
+    pub trackers: Vec<VrrpTracker>,
     /// Something that it tracks is down or has said nothing yet.
     pub blocked: bool,
     /// Advertisements since the start.

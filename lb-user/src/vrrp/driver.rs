@@ -6,11 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc::{Sender, UnboundedSender};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
-    config::vrrp::{Authentication, Priority, Script, Vrrp},
+    config::vrrp::{Authentication, Kind, Priority, Vrrp},
     host::{addresses::Change, interfaces::Interfaces},
     vrrp::{
         accept::{Datagram, accept},
@@ -21,10 +20,12 @@ use crate::{
         notify::Notifier,
         reject::Reject,
         router::{Action, MISSED},
-        script::{ScriptUser, track},
+        script::ScriptUser,
         state::State,
         task::{Command, Event},
-        unit::{Tracked, Unit, split},
+        tracker::Reading,
+        unit::{Unit, split},
+        watch::{Readings, Report, Watchers},
     },
 };
 
@@ -39,7 +40,7 @@ pub(super) struct Driver {
     interfaces: Interfaces,
     own: Vec<IpAddr>,
     virtual_ones: Vec<IpAddr>,
-    tracked: Tracked,
+    readings: Readings,
     ready: bool,
     /// When the start-up delay is over.
     ready_at: Option<Instant>,
@@ -47,21 +48,16 @@ pub(super) struct Driver {
     orders: UnboundedSender<Order>,
     events: UnboundedSender<Event>,
     notifier: Notifier,
-    script_user: Option<ScriptUser>,
-    results: Sender<(String, bool)>,
-    watchers: Vec<Watcher>,
+    watchers: Watchers,
     alarms: Alarms,
 }
-
-/// A tracked script and the task that runs it.
-type Watcher = (Script, AbortOnDropHandle<()>);
 
 impl Driver {
     pub(super) fn new(
         links: Links,
         orders: UnboundedSender<Order>,
         events: UnboundedSender<Event>,
-        results: Sender<(String, bool)>,
+        watchers: Watchers,
         script_user: Option<ScriptUser>,
     ) -> Self {
         Self {
@@ -70,16 +66,14 @@ impl Driver {
             interfaces: Interfaces::default(),
             own: Vec::new(),
             virtual_ones: Vec::new(),
-            tracked: Tracked::default(),
+            readings: Readings::default(),
             ready: false,
             ready_at: None,
             links,
             orders,
             events,
             notifier: Notifier::new(script_user),
-            script_user,
-            results,
-            watchers: Vec::new(),
+            watchers,
             alarms: Alarms::default(),
         }
     }
@@ -105,22 +99,8 @@ impl Driver {
         }
         self.virtual_ones = addresses(&config).collect();
         self.config = config;
-        self.watch();
+        self.watchers.follow(&self.config, &mut self.readings);
         self.refresh(self.interfaces.clone(), now);
-    }
-
-    /// Scripts that stay the same go on; what is known of them stays too.
-    fn watch(&mut self) {
-        self.watchers.retain(|(script, _)| self.config.scripts.contains(script));
-        let watched =
-            |name: &String, watchers: &[Watcher]| watchers.iter().any(|(each, _)| each.name == *name);
-        self.tracked.scripts.retain(|name, _| watched(name, &self.watchers));
-        for script in &self.config.scripts {
-            if !watched(&script.name, &self.watchers) {
-                let task = tokio::spawn(track(script.clone(), self.script_user, self.results.clone()));
-                self.watchers.push((script.clone(), AbortOnDropHandle::new(task)));
-            }
-        }
     }
 
     /// Looks at everything that instances depend on.
@@ -130,7 +110,7 @@ impl Driver {
         let wanted: Vec<LinkId> = self.config.instances.iter().map(link_of).collect();
         self.links.refresh(&wanted, &self.interfaces);
         for unit in &mut self.units {
-            unit.refresh((&self.interfaces, &self.tracked, &self.virtual_ones), self.ready, now);
+            unit.refresh((&self.interfaces, &self.readings, &self.virtual_ones), self.ready, now);
         }
     }
 
@@ -170,8 +150,12 @@ impl Driver {
         }
     }
 
-    pub(super) fn on_script(&mut self, name: String, up: bool, now: Instant) {
-        self.tracked.scripts.insert(name, up);
+    pub(super) fn on_report(&mut self, report: Report, now: Instant) {
+        let Report { kind, name, reading, said } = report;
+        if let Some(said) = said {
+            self.publish(Event::Tracker { kind, name: name.clone(), reading, said });
+        }
+        self.readings.set(kind, name, reading);
         self.refresh_trackers(now);
     }
 
@@ -182,7 +166,8 @@ impl Driver {
                 self.begin(now);
             }
             Command::VirtualServer { name, up } => {
-                self.tracked.virtual_servers.insert(name, up);
+                let reading = if up { Reading::Up } else { Reading::Down };
+                self.readings.set(Kind::VirtualServer, name, reading);
                 self.refresh_trackers(now);
             }
             Command::Release { name, known } => {

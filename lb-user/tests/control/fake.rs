@@ -298,6 +298,7 @@ pub(crate) fn status() -> Status {
             transitions: 1,
             configured_priority: 100,
             since: Some(SystemTime::UNIX_EPOCH),
+            trackers: Vec::new(),
             blocked: false,
             adverts: VrrpAdverts { sent: 3, ..VrrpAdverts::default() },
             peers: BTreeMap::new(),

@@ -27,9 +27,7 @@ fn instance() -> VrrpInstance {
         source_address: None,
         checksum: Checksum::PseudoHeader,
         authentication: None,
-        track_interface: vec![],
-        track_script: vec![],
-        track_virtual_server: vec![],
+        trackers: vec![],
         notify: Notify::default(),
     }
 }
