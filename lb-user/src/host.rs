@@ -5,6 +5,7 @@ pub mod interfaces;
 pub mod links;
 pub mod on_link;
 pub mod reach;
+pub mod routes;
 pub mod sysctl;
 pub mod vlans;
 pub mod watch;

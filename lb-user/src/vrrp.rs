@@ -14,6 +14,7 @@ pub mod group;
 mod keeper;
 mod links;
 mod notify;
+mod paths;
 mod process;
 mod rank;
 pub mod reject;

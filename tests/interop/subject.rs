@@ -61,6 +61,8 @@ fn instance(json: &Value) -> VrrpInstance {
         version: if number("version") == 2 { Version::V2 } else { Version::V3 },
         advert_interval: Duration::from_millis(number("interval")),
         virtual_ipaddress: strings(&json["addresses"]).iter().map(address).collect(),
+        virtual_routes: vec![],
+        virtual_rules: vec![],
         preempt: json["preempt"].as_bool().unwrap(),
         preempt_delay: Duration::ZERO,
         unicast_peers: strings(&json["peers"]).iter().map(|peer| peer.parse().unwrap()).collect(),

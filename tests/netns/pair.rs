@@ -146,6 +146,11 @@ impl Node {
         self.namespace.ip("-4 address show dev eth0").is_ok_and(|text| text.contains(&format!("{VIP}/")))
     }
 
+    /// What `ip` says on its host.
+    pub(crate) fn ip(&self, arguments: &str) -> Result<String> {
+        self.namespace.ip(arguments)
+    }
+
     /// A value of its host, below /proc/sys.
     pub(crate) fn sysctl(&self, name: &str) -> Result<String> {
         Ok(self.namespace.run("cat", &format!("/proc/sys/{name}"))?.trim().to_owned())

@@ -5,7 +5,10 @@ use std::{fmt, net::IpAddr, time::Duration};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use super::vrrp_track::{File, Kind, Process, Script, Tracked};
+pub use super::{
+    vrrp_routes::{RouteKind, VirtualRoute, VirtualRule},
+    vrrp_track::{File, Kind, Process, Script, Tracked},
+};
 
 /// Everything that concerns VRRP.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,6 +60,10 @@ pub struct VrrpInstance {
     /// At least one. The family of the first is the family of the advertisements; addresses of the other
     /// family, and those beyond [`MAX_ADVERTISED`], are held without being advertised.
     pub virtual_ipaddress: Vec<VirtualAddress>,
+    /// What a master puts after its addresses and removes before them.
+    pub virtual_routes: Vec<VirtualRoute>,
+    /// As `virtual_routes`, after them.
+    pub virtual_rules: Vec<VirtualRule>,
     /// Whether a master of lower priority is replaced; the owner always does.
     pub preempt: bool,
     /// How long a master of lower priority is left in place first.

@@ -179,6 +179,12 @@ pub struct Vrrp {
     pub master: Option<String>,
     /// Virtual addresses as configured.
     pub addresses: Vec<String>,
+    /// Virtual routes, as `ip route` takes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<String>,
+    /// Virtual rules, as `ip rule` takes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<String>,
     /// Times it became master or ceased to be.
     pub transitions: u64,
     /// When its state last changed; none before the first change.

@@ -53,6 +53,8 @@ impl Daemon {
             priority: one.priority.0,
             master: one.master.map(|master| master.to_string()),
             addresses: one.addresses,
+            routes: one.routes,
+            rules: one.rules,
             transitions: one.transitions,
             trackers: one.trackers,
             blocked: one.blocked,

@@ -53,6 +53,8 @@ fn instance() -> Vrrp {
         configured_priority: 100,
         master: None,
         addresses: Vec::new(),
+        routes: Vec::new(),
+        rules: Vec::new(),
         transitions: 3,
         since: None,
         trackers: vec![VrrpTracker {

@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
-    config::vrrp::{Authentication, Kind, Priority, Vrrp},
+    config::vrrp::{Authentication, Kind, Priority, Vrrp, VrrpInstance},
     host::{addresses::Change, interfaces::Interfaces},
     vrrp::{
         accept::{Datagram, accept},
@@ -24,12 +24,12 @@ use crate::{
         state::State,
         task::{Command, Event},
         tracker::Reading,
-        unit::{Unit, split},
+        unit::{Member, Unit, split},
         watch::{Readings, Report, Watchers},
     },
 };
 
-/// An address that somebody else removed is put back after this, together with others that went with it.
+/// What somebody else removed is put back after this, together with what went with it.
 const PUT_BACK: Duration = Duration::from_millis(20);
 
 /// Everything that runs.
@@ -127,25 +127,36 @@ impl Driver {
         self.refresh(self.interfaces.clone(), now);
     }
 
-    /// Whether the interfaces have to be looked at. A virtual address that is gone is put back if it is ours.
+    /// Whether the interfaces have to be looked at. What is gone and should be there is put back.
     pub(super) fn is_of_interest(&mut self, change: Change, now: Instant) -> bool {
         match change {
             Change::Interface => true,
+            Change::PathGone => {
+                let has = |member: &Member| {
+                    let VrrpInstance { virtual_routes, virtual_rules, .. } = &*member.instance;
+                    !virtual_routes.is_empty() || !virtual_rules.is_empty()
+                };
+                self.renew_soon(has, now);
+                false
+            }
             Change::Put(address) => !self.virtual_ones.contains(&address),
             Change::Gone(address) => {
-                let has = |unit: &Unit, index: usize| {
-                    unit.members[index].instance.virtual_ipaddress.iter().any(|v| v.address.addr() == address)
+                let has = |member: &Member| {
+                    member.instance.virtual_ipaddress.iter().any(|v| v.address.addr() == address)
                 };
-                for unit in &mut self.units {
-                    for index in 0..unit.members.len() {
-                        if has(unit, index)
-                            && let Some(renewal) = &mut unit.members[index].renewal
-                        {
-                            *renewal = (*renewal).min(now + PUT_BACK);
-                        }
-                    }
-                }
+                self.renew_soon(has, now);
                 !self.virtual_ones.contains(&address)
+            }
+        }
+    }
+
+    /// What masters hold is looked at and put back.
+    fn renew_soon(&mut self, concerned: impl Fn(&Member) -> bool, now: Instant) {
+        for member in self.units.iter_mut().flat_map(|unit| &mut unit.members) {
+            if concerned(member)
+                && let Some(renewal) = &mut member.renewal
+            {
+                *renewal = (*renewal).min(now + PUT_BACK);
             }
         }
     }

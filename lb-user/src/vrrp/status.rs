@@ -26,6 +26,10 @@ pub struct InstanceStatus {
     pub master: Option<IpAddr>,
     /// The virtual addresses with their prefix.
     pub addresses: Vec<String>,
+    /// Routes that follow it, as `ip route` takes them.
+    pub routes: Vec<String>,
+    /// Rules that follow it, as `ip rule` takes them.
+    pub rules: Vec<String>,
     /// How often it became master or ceased to be.
     pub transitions: u64,
     /// What it tracks, in the order of the configuration.
@@ -125,6 +129,8 @@ mod tests {
             priority: Priority(100),
             master: Some([198, 51, 100, 1].into()),
             addresses: vec!["192.0.2.10/24".into()],
+            routes: vec![],
+            rules: vec!["from 192.0.2.10/32 table 100 priority 50".into()],
             transitions: 1,
             trackers: vec![TrackerStatus {
                 kind: Kind::File,
@@ -138,7 +144,7 @@ mod tests {
             peers: BTreeMap::new(),
         };
         let json = serde_json::to_string(&status).unwrap();
-        let wanted = r#"{"name":"outside","state":"master","priority":100,"master":"198.51.100.1","addresses":["192.0.2.10/24"],"transitions":1,"trackers":[{"kind":"file","name":"load","weight":-1,"state":"up","number":10}],"blocked":false,"adverts":{"sent":0,"failed":0,"received":0,"rejected":{"hop-limit":2}},"peers":{}}"#;
+        let wanted = r#"{"name":"outside","state":"master","priority":100,"master":"198.51.100.1","addresses":["192.0.2.10/24"],"routes":[],"rules":["from 192.0.2.10/32 table 100 priority 50"],"transitions":1,"trackers":[{"kind":"file","name":"load","weight":-1,"state":"up","number":10}],"blocked":false,"adverts":{"sent":0,"failed":0,"received":0,"rejected":{"hop-limit":2}},"peers":{}}"#;
         assert_eq!(json, wanted);
     }
 }

@@ -12,8 +12,8 @@ use crate::{
     config::vrrp::{Kind, Priority, Vrrp},
     host::{addresses::Addresses, interfaces::Interfaces},
     vrrp::{
-        announce::Announcer, driver::Driver, keeper, links::Links, state::State, status::InstanceStatus,
-        tracker::Reading, watch::Watchers,
+        announce::Announcer, driver::Driver, keeper, links::Links, paths::Paths, state::State,
+        status::InstanceStatus, tracker::Reading, watch::Watchers,
     },
 };
 
@@ -113,7 +113,8 @@ pub async fn run(
 ) -> io::Result<()> {
     let (addresses, mut changes) = Addresses::open()?;
     let (orders, todo) = mpsc::unbounded_channel();
-    let keeper = tokio::spawn(keeper::keep(addresses, Announcer::open()?, todo));
+    let paths = Paths::begin(addresses.routes()).await;
+    let keeper = tokio::spawn(keeper::keep(addresses, paths, Announcer::open()?, todo));
     let (received, mut packets) = mpsc::channel(QUEUE);
     let (reports, mut reported) = mpsc::channel(QUEUE);
     let watchers = Watchers::new(script_user, reports);

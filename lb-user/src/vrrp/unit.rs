@@ -211,6 +211,8 @@ impl Unit {
                 .iter()
                 .map(|each| each.address.to_string())
                 .collect(),
+            routes: member.instance.virtual_routes.iter().map(ToString::to_string).collect(),
+            rules: member.instance.virtual_rules.iter().map(ToString::to_string).collect(),
             transitions: member.transitions,
             trackers: member.trackers.clone(),
             blocked: member.standing.faulty || !member.standing.known,

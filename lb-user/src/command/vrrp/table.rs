@@ -115,6 +115,8 @@ mod tests {
             configured_priority: 100,
             master: Some("198.51.100.1".into()),
             addresses: vec!["192.0.2.10/24".into(), "192.0.2.11/24".into()],
+            routes: Vec::new(),
+            rules: Vec::new(),
             transitions: 3,
             since: Some(std::time::UNIX_EPOCH),
             trackers: vec![

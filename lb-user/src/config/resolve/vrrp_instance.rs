@@ -17,8 +17,12 @@ use crate::config::{
     diagnostic::{Diagnostic, Span},
     file::Section,
     value::{Wrong, boolean, choice, duration, duration_or_zero, interface, name, number, path},
-    vrrp::{Authentication, Checksum, Notify, Priority, Version, VirtualAddress, VrrpInstance},
+    vrrp::{
+        Authentication, Checksum, Notify, Priority, RouteKind, Version, VirtualAddress, VirtualRoute,
+        VirtualRule, VrrpInstance,
+    },
     vrrp_value::{Written, speaker, virtual_address},
+    vrrp_words::{virtual_route, virtual_rule},
 };
 
 const CHECKSUMS: &[(&str, Checksum)] =
@@ -38,6 +42,8 @@ pub(super) struct Draft {
     pub(super) advert_interval: Duration,
     pub(super) interval_at: Span,
     pub(super) addresses: Vec<Spanned<Written>>,
+    pub(super) routes: Vec<Spanned<VirtualRoute>>,
+    pub(super) rules: Vec<Spanned<VirtualRule>>,
     pub(super) unicast_peers: Vec<Spanned<IpAddr>>,
     pub(super) source_address: Option<Spanned<IpAddr>>,
     pub(super) checksum: Option<Spanned<Checksum>>,
@@ -61,6 +67,13 @@ impl Draft {
             let Written { address, device, scope } = written.into_inner();
             VirtualAddress { address, device: device.unwrap_or_else(|| interface.clone()), scope }
         };
+        let route = |written: Spanned<VirtualRoute>| {
+            let mut route = written.into_inner();
+            if route.kind == RouteKind::Unicast && route.via.is_none() {
+                route.device.get_or_insert_with(|| interface.clone());
+            }
+            route
+        };
         Some(VrrpInstance {
             name: self.name?.into_inner(),
             virtual_router_id: self.virtual_router_id?.into_inner(),
@@ -68,6 +81,8 @@ impl Draft {
             version: self.version,
             advert_interval: self.advert_interval,
             virtual_ipaddress: self.addresses.into_iter().map(address).collect(),
+            virtual_routes: self.routes.into_iter().map(route).collect(),
+            virtual_rules: self.rules.into_iter().map(Spanned::into_inner).collect(),
             preempt: self.preempt,
             preempt_delay: self.preempt_delay,
             unicast_peers: self.unicast_peers.into_iter().map(Spanned::into_inner).collect(),
@@ -93,6 +108,8 @@ pub(super) fn read(section: &mut Section<'_>, host: &Host) -> Draft {
         advert_interval: section.value_or("advert_interval", Duration::from_secs(1), duration),
         interval_at: section.key_span("advert_interval"),
         addresses: addresses(section),
+        routes: section.list("virtual_routes", virtual_route).unwrap_or_default(),
+        rules: section.list("virtual_rules", virtual_rule).unwrap_or_default(),
         preempt: section.value_or("preempt", true, boolean),
         preempt_delay: section.value_or("preempt_delay", Duration::ZERO, duration_or_zero),
         unicast_peers: section.list("unicast_peers", speaker).unwrap_or_default(),

@@ -34,6 +34,7 @@ pub(super) fn check(draft: &Draft, servers: &[virtual_server::Draft], mistakes: 
     }
     routers(&draft.instances, mistakes);
     addresses(&draft.instances, servers, mistakes);
+    paths(&draft.instances, mistakes);
     groups(draft, mistakes);
     trackers(draft, servers, mistakes);
     draft.instances.iter().for_each(|instance| protocol(instance, mistakes));
@@ -95,6 +96,21 @@ fn addresses(instances: &[vrrp_instance::Draft], servers: &[virtual_server::Draf
             mistakes.push(warning.help("this and what follows follows the role without being advertised"));
         }
     }
+}
+
+/// The kernel holds one route for a destination and metric, and one rule of a kind.
+fn paths(instances: &[vrrp_instance::Draft], mistakes: &Mistakes) {
+    let routes = instances.iter().flat_map(|each| &each.routes);
+    unique(routes.map(|route| (route.get_ref().key(), route.span())), |(table, to, _), span, first| {
+        let message = format!("{to} has a virtual route in table {table} already");
+        let twice = Diagnostic::error("duplicate-virtual-route", span, message);
+        mistakes.push(twice.place(first, "here").help("give one of them another metric"));
+    });
+    let rules = instances.iter().flat_map(|each| &each.rules);
+    unique(rules.map(|rule| (rule.get_ref(), rule.span())), |_, span, first| {
+        let twice = Diagnostic::error("duplicate-virtual-rule", span, "this virtual rule is there already");
+        mistakes.push(twice.place(first, "here").help("only one instance can own it"));
+    });
 }
 
 /// What the version and the family of an instance allow.

@@ -21,6 +21,8 @@ fn instance() -> VrrpInstance {
             device: "eth0".into(),
             scope: Scope::Global,
         }],
+        virtual_routes: vec![],
+        virtual_rules: vec![],
         preempt: true,
         preempt_delay: Duration::ZERO,
         unicast_peers: vec![],
