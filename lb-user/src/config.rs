@@ -10,7 +10,10 @@ mod keepalived;
 mod resolve;
 mod syntax;
 mod value;
+mod vrrp_routes;
+mod vrrp_track;
 mod vrrp_value;
+mod vrrp_words;
 
 use std::{
     io,

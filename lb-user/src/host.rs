@@ -6,6 +6,7 @@ pub mod links;
 pub mod on_link;
 pub mod prompt;
 pub mod reach;
+pub mod routes;
 pub mod sysctl;
 pub mod vlans;
 pub mod watch;

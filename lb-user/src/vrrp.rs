@@ -9,10 +9,13 @@ pub mod announce;
 pub mod bursts;
 mod checksum;
 mod driver;
+mod file;
 pub mod group;
 mod keeper;
 mod links;
 mod notify;
+mod paths;
+mod process;
 mod rank;
 pub mod reject;
 pub mod router;
@@ -23,6 +26,7 @@ pub mod status;
 pub mod task;
 pub mod tracker;
 mod unit;
+mod watch;
 
 #[cfg(test)]
 mod simulation;

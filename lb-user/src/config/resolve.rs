@@ -12,6 +12,7 @@ mod virtual_server;
 mod vrrp;
 mod vrrp_instance;
 mod vrrp_rules;
+mod vrrp_track;
 
 use super::{
     Host,

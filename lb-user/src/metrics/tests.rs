@@ -2,7 +2,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::{
-    control::status::{Connections, DataPlane, Quorum, Vrrp, VrrpAdverts, VrrpState},
+    config::vrrp::Kind,
+    control::status::{
+        Connections, DataPlane, Quorum, Vrrp, VrrpAdverts, VrrpState, VrrpTracker, VrrpTrackerState,
+    },
     vrrp::reject::Reject,
 };
 
@@ -50,8 +53,17 @@ fn instance() -> Vrrp {
         configured_priority: 100,
         master: None,
         addresses: Vec::new(),
+        routes: Vec::new(),
+        rules: Vec::new(),
         transitions: 3,
         since: None,
+        trackers: vec![VrrpTracker {
+            kind: Kind::VirtualServer,
+            name: "web".to_owned(),
+            weight: 0,
+            state: VrrpTrackerState::Up,
+            number: None,
+        }],
         blocked: false,
         adverts,
         peers: BTreeMap::new(),
@@ -136,6 +148,7 @@ fn every_promised_metric_is_there_and_no_other() {
         "xlb_virtual_server_up",
         "xlb_vrrp_state",
         "xlb_vrrp_transitions_total",
+        "xlb_vrrp_tracker_up",
         "xlb_vrrp_adverts_total",
     ];
     assert_eq!(names(&text(scrape()).unwrap()), BTreeSet::from(promised));

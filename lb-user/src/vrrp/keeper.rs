@@ -1,4 +1,4 @@
-//! Puts, renews, removes and announces virtual addresses, in the order in which it is told to.
+//! Puts, renews, removes and announces virtual addresses and what goes with them, in the order in which it is told to.
 //!
 //! It has no timer of its own: an address lives as long as the driver keeps saying so.
 
@@ -12,7 +12,7 @@ use crate::{
         addresses::{Addresses, Put},
         interfaces::Interfaces,
     },
-    vrrp::announce::Announcer,
+    vrrp::{announce::Announcer, paths::Paths},
 };
 
 /// Announcements of each address in a burst.
@@ -21,9 +21,9 @@ const REPEATS: u32 = 5;
 /// What the driver wants.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// The addresses of the instance, and no others of it, for one more lifetime.
+    /// The addresses of the instance, and no others of it, for one more lifetime; then its routes and rules.
     Hold(Arc<VrrpInstance>),
-    /// None of its addresses.
+    /// None of its routes and rules, then none of its addresses.
     Release(Arc<VrrpInstance>),
     /// The neighbours are told.
     Announce(Arc<VrrpInstance>),
@@ -47,6 +47,7 @@ type Held = BTreeMap<VirtualAddress, Option<Place>>;
 /// Works until there are no more orders.
 pub(super) async fn keep(
     addresses: Addresses,
+    mut paths: Paths,
     announcer: Announcer,
     mut orders: mpsc::UnboundedReceiver<Order>,
 ) {
@@ -63,8 +64,10 @@ pub(super) async fn keep(
             Order::Hold(instance) => {
                 let held = held.entry(instance.name.clone()).or_default();
                 hold(&addresses, &interfaces, &instance, held).await;
+                paths.hold(&interfaces, &instance).await;
             }
             Order::Release(instance) => {
+                paths.release(&instance.name).await;
                 for (address, place) in held.remove(&instance.name).unwrap_or_default() {
                     remove(&addresses, &address, place).await;
                 }

@@ -1,14 +1,14 @@
 //! What moves as a whole: the instances of a sync group, or an instance alone, with all that is known of them.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
     time::Instant,
 };
 
 use crate::{
-    config::vrrp::{Priority, Vrrp, VrrpInstance},
+    config::vrrp::{Kind, Priority, Tracked, Vrrp, VrrpInstance},
     host::interfaces::Interfaces,
     vrrp::{
         accept::Heard,
@@ -16,20 +16,14 @@ use crate::{
         reject::Reject,
         router::{Router, Settings},
         state::State,
-        status::{Adverts, InstanceStatus, Peer},
-        tracker::{Standing, standing},
+        status::{Adverts, InstanceStatus, Peer, TrackerStatus},
+        tracker::{Effect, Reading, Standing, standing},
+        watch::Readings,
     },
 };
 
 /// Routers remembered for the status; more are on no real link.
 const PEERS: usize = 16;
-
-/// States of what instances track, beside interfaces; those that are missing are not known yet.
-#[derive(Debug, Default)]
-pub(super) struct Tracked {
-    pub(super) scripts: HashMap<String, bool>,
-    pub(super) virtual_servers: HashMap<String, bool>,
-}
 
 /// An instance while it runs.
 #[derive(Debug)]
@@ -46,6 +40,7 @@ pub(super) struct Member {
     transitions: u64,
     peers: BTreeMap<IpAddr, Peer>,
     standing: Standing,
+    trackers: Vec<TrackerStatus>,
 }
 
 /// Members and their election.
@@ -79,6 +74,7 @@ impl Member {
             transitions: 0,
             peers: BTreeMap::new(),
             standing: Standing { known: false, faulty: false, priority: instance.priority },
+            trackers: Vec::new(),
             instance,
         }
     }
@@ -118,27 +114,22 @@ impl Member {
     }
 
     /// Looks at everything this instance depends on.
-    fn refresh(&mut self, interfaces: &Interfaces, tracked: &Tracked, virtual_ones: &[IpAddr]) {
+    fn refresh(&mut self, interfaces: &Interfaces, readings: &Readings, virtual_ones: &[IpAddr]) {
         let instance = &self.instance;
         let up = |name: &str| interfaces.get(name).is_some_and(|interface| interface.up);
         let own = interfaces.get(&instance.interface);
         let primary = own.and_then(|own| own.primary(instance.is_ipv6(), virtual_ones));
         self.source = instance.source_address.or(primary);
         let usable = up(&instance.interface) && self.source.is_some();
-        let by_name = |states: &HashMap<String, bool>, name: &String| states.get(name).copied();
-        let trackers = [(0, Some(usable))]
-            .into_iter()
-            .chain(instance.track_interface.iter().map(|each| (each.weight, Some(up(&each.name)))))
-            .chain(
-                instance.track_script.iter().map(|each| (each.weight, by_name(&tracked.scripts, &each.name))),
-            )
-            .chain(
-                instance
-                    .track_virtual_server
-                    .iter()
-                    .map(|each| (each.weight, by_name(&tracked.virtual_servers, &each.name))),
-            );
-        self.standing = standing(instance.priority, trackers);
+        let reading = |tracked: &Tracked| match tracked.kind {
+            Kind::Interface => Some(if up(&tracked.name) { Reading::Up } else { Reading::Down }),
+            kind => readings.get(kind, &tracked.name),
+        };
+        let own = if usable { Effect::Adds(0) } else { Effect::Fault };
+        self.trackers =
+            instance.trackers.iter().map(|each| TrackerStatus::new(each, reading(each))).collect();
+        let effects = instance.trackers.iter().map(|each| Effect::of(each.weight, reading(each)));
+        self.standing = standing(instance.priority, std::iter::once(own).chain(effects));
     }
 }
 
@@ -174,12 +165,12 @@ impl Unit {
     /// Looks at everything the members depend on; starts the election when all of it is known.
     pub(super) fn refresh(
         &mut self,
-        (interfaces, tracked, virtual_ones): (&Interfaces, &Tracked, &[IpAddr]),
+        (interfaces, readings, virtual_ones): (&Interfaces, &Readings, &[IpAddr]),
         ready: bool,
         now: Instant,
     ) {
         for (index, member) in self.members.iter_mut().enumerate() {
-            member.refresh(interfaces, tracked, virtual_ones);
+            member.refresh(interfaces, readings, virtual_ones);
             self.group.set(index, member.settings());
             self.group.set_priority(index, member.standing.priority);
         }
@@ -220,7 +211,10 @@ impl Unit {
                 .iter()
                 .map(|each| each.address.to_string())
                 .collect(),
+            routes: member.instance.virtual_routes.iter().map(ToString::to_string).collect(),
+            rules: member.instance.virtual_rules.iter().map(ToString::to_string).collect(),
             transitions: member.transitions,
+            trackers: member.trackers.clone(),
             blocked: member.standing.faulty || !member.standing.known,
             adverts: member.adverts.clone(),
             peers: member.peers.clone(),

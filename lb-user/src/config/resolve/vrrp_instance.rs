@@ -1,7 +1,6 @@
 //! `[[vrrp_instance]]`.
 
 use std::{
-    collections::HashMap,
     net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -9,14 +8,21 @@ use std::{
 
 use toml::{Spanned, de::DeValue};
 
-use super::{check_kind::command, vrrp::warn_of_missing};
+use super::{
+    check_kind::command,
+    vrrp_track::{Declarations, Reference, references, warn_of_missing},
+};
 use crate::config::{
     Host,
     diagnostic::{Diagnostic, Span},
-    file::{Node, Section},
+    file::Section,
     value::{Wrong, boolean, choice, duration, duration_or_zero, interface, name, number, path},
-    vrrp::{Authentication, Checksum, Notify, Priority, Tracked, Version, VirtualAddress, VrrpInstance},
-    vrrp_value::{Written, speaker, virtual_address, weight},
+    vrrp::{
+        Authentication, Checksum, Notify, Priority, RouteKind, Version, VirtualAddress, VirtualRoute,
+        VirtualRule, VrrpInstance,
+    },
+    vrrp_value::{Written, speaker, virtual_address},
+    vrrp_words::{virtual_route, virtual_rule},
 };
 
 const CHECKSUMS: &[(&str, Checksum)] =
@@ -36,29 +42,17 @@ pub(super) struct Draft {
     pub(super) advert_interval: Duration,
     pub(super) interval_at: Span,
     pub(super) addresses: Vec<Spanned<Written>>,
+    pub(super) routes: Vec<Spanned<VirtualRoute>>,
+    pub(super) rules: Vec<Spanned<VirtualRule>>,
     pub(super) unicast_peers: Vec<Spanned<IpAddr>>,
     pub(super) source_address: Option<Spanned<IpAddr>>,
     pub(super) checksum: Option<Spanned<Checksum>>,
     pub(super) authentication: Option<Spanned<Authentication>>,
-    pub(super) track_script: Vec<Reference>,
-    pub(super) track_virtual_server: Vec<Reference>,
-    track_interface: Vec<Reference>,
+    pub(super) trackers: Vec<Reference>,
     priority: Priority,
     preempt: bool,
     preempt_delay: Duration,
     notify: Notify,
-}
-
-/// Something that is tracked, by its name.
-pub(super) struct Reference {
-    pub(super) name: Spanned<String>,
-    weight: Option<i16>,
-}
-
-impl Reference {
-    fn into_model(self, default: i16) -> Tracked {
-        Tracked { name: self.name.into_inner(), weight: self.weight.unwrap_or(default) }
-    }
 }
 
 impl Draft {
@@ -67,16 +61,18 @@ impl Draft {
         Some(self.addresses.first()?.get_ref().address.addr().is_ipv6())
     }
 
-    pub(super) fn into_model(self, script_weights: &HashMap<String, i16>) -> Option<VrrpInstance> {
+    pub(super) fn into_model(self, declared: &Declarations) -> Option<VrrpInstance> {
         let interface = self.interface?.into_inner();
         let address = |written: Spanned<Written>| {
             let Written { address, device, scope } = written.into_inner();
             VirtualAddress { address, device: device.unwrap_or_else(|| interface.clone()), scope }
         };
-        let plain = |all: Vec<Reference>| all.into_iter().map(|each| each.into_model(0)).collect();
-        let of_script = |each: Reference| {
-            let default = script_weights.get(each.name.get_ref()).copied().unwrap_or(0);
-            each.into_model(default)
+        let route = |written: Spanned<VirtualRoute>| {
+            let mut route = written.into_inner();
+            if route.kind == RouteKind::Unicast && route.via.is_none() {
+                route.device.get_or_insert_with(|| interface.clone());
+            }
+            route
         };
         Some(VrrpInstance {
             name: self.name?.into_inner(),
@@ -85,15 +81,15 @@ impl Draft {
             version: self.version,
             advert_interval: self.advert_interval,
             virtual_ipaddress: self.addresses.into_iter().map(address).collect(),
+            virtual_routes: self.routes.into_iter().map(route).collect(),
+            virtual_rules: self.rules.into_iter().map(Spanned::into_inner).collect(),
             preempt: self.preempt,
             preempt_delay: self.preempt_delay,
             unicast_peers: self.unicast_peers.into_iter().map(Spanned::into_inner).collect(),
             source_address: self.source_address.map(Spanned::into_inner),
             checksum: self.checksum.map_or(Checksum::PseudoHeader, Spanned::into_inner),
             authentication: self.authentication.map(Spanned::into_inner),
-            track_interface: plain(self.track_interface),
-            track_script: self.track_script.into_iter().map(of_script).collect(),
-            track_virtual_server: plain(self.track_virtual_server),
+            trackers: self.trackers.into_iter().map(|each| declared.tracked(each)).collect(),
             notify: self.notify,
             interface,
         })
@@ -112,15 +108,15 @@ pub(super) fn read(section: &mut Section<'_>, host: &Host) -> Draft {
         advert_interval: section.value_or("advert_interval", Duration::from_secs(1), duration),
         interval_at: section.key_span("advert_interval"),
         addresses: addresses(section),
+        routes: section.list("virtual_routes", virtual_route).unwrap_or_default(),
+        rules: section.list("virtual_rules", virtual_rule).unwrap_or_default(),
         preempt: section.value_or("preempt", true, boolean),
         preempt_delay: section.value_or("preempt_delay", Duration::ZERO, duration_or_zero),
         unicast_peers: section.list("unicast_peers", speaker).unwrap_or_default(),
         source_address: section.value("source_address", speaker),
         checksum: section.value("checksum", choice(CHECKSUMS)),
         authentication: authentication(section, host),
-        track_interface: references(section, "track_interface", interface),
-        track_script: references(section, "track_script", name),
-        track_virtual_server: references(section, "track_virtual_server", name),
+        trackers: references(section),
         notify: section.section("notify", |notify| read_notify(notify, host)).unwrap_or_default(),
     };
     if !draft.preempt && !draft.preempt_delay.is_zero() {
@@ -146,28 +142,6 @@ fn addresses(section: &mut Section<'_>) -> Vec<Spanned<Written>> {
     let Some(node) = section.require("virtual_ipaddress") else { return Vec::new() };
     let items = node.some_items("write \"ADDRESS/PREFIX\" for each");
     items.iter().filter_map(|item| item.convert(virtual_address)).collect()
-}
-
-/// `"NAME"`, or `{ name = "NAME", weight = -20 }`, or a list of them.
-fn references(
-    section: &mut Section<'_>,
-    key: &'static str,
-    name: fn(&DeValue<'_>) -> Result<String, Wrong>,
-) -> Vec<Reference> {
-    let Some(node) = section.node(key) else { return Vec::new() };
-    let items = node.some_items("write at least one, or leave the key out");
-    items.iter().filter_map(|item| reference(item, name)).collect()
-}
-
-fn reference(item: &Node<'_>, name: fn(&DeValue<'_>) -> Result<String, Wrong>) -> Option<Reference> {
-    if !item.is_table() {
-        return item.convert(name).map(|name| Reference { name, weight: None });
-    }
-    item.section(|table| {
-        let name = table.required("name", name);
-        let weight = table.value("weight", weight).map(Spanned::into_inner);
-        name.map(|name| Reference { name, weight })
-    })?
 }
 
 fn read_notify(section: &mut Section<'_>, host: &Host) -> Notify {

@@ -21,15 +21,15 @@ fn instance() -> VrrpInstance {
             device: "eth0".into(),
             scope: Scope::Global,
         }],
+        virtual_routes: vec![],
+        virtual_rules: vec![],
         preempt: true,
         preempt_delay: Duration::ZERO,
         unicast_peers: vec![],
         source_address: None,
         checksum: Checksum::PseudoHeader,
         authentication: None,
-        track_interface: vec![],
-        track_script: vec![],
-        track_virtual_server: vec![],
+        trackers: vec![],
         notify: Notify::default(),
     }
 }
