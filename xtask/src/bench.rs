@@ -14,6 +14,7 @@ mod packet;
 mod programs;
 mod spread;
 mod table;
+mod vrrp;
 
 use std::path::{Path, PathBuf};
 
@@ -34,6 +35,8 @@ pub(crate) enum Group {
     Forward,
     /// HTTP connections and requests, and bulk TCP, beside proxies and nftables
     Http,
+    /// Failover, beside keepalived
+    Vrrp,
     /// Everything
     All,
 }
@@ -101,8 +104,12 @@ struct Run<'a> {
 type Measure = fn(&Subject) -> Result<Vec<Table>>;
 
 /// The groups in the order they run.
-const GROUPS: [(Group, Measure); 3] =
-    [(Group::Packet, packet::run), (Group::Forward, forward::run), (Group::Http, http::run)];
+const GROUPS: [(Group, Measure); 4] = [
+    (Group::Packet, packet::run),
+    (Group::Forward, forward::run),
+    (Group::Http, http::run),
+    (Group::Vrrp, vrrp::run),
+];
 
 /// Measures, and shows and keeps what came out.
 pub(crate) fn run(args: &Args) -> Result<()> {
