@@ -15,6 +15,7 @@ mod packet;
 mod programs;
 mod spread;
 mod table;
+mod vrrp;
 
 use std::path::{Path, PathBuf};
 
@@ -37,6 +38,8 @@ pub(crate) enum Group {
     Http,
     /// From a file or a command to the data plane, checks, memory, the sweep
     Control,
+    /// Failover, beside keepalived
+    Vrrp,
     /// Everything
     All,
 }
@@ -104,11 +107,12 @@ struct Run<'a> {
 type Measure = fn(&Subject) -> Result<Vec<Table>>;
 
 /// The groups in the order they run.
-const GROUPS: [(Group, Measure); 4] = [
+const GROUPS: [(Group, Measure); 5] = [
     (Group::Packet, packet::run),
     (Group::Forward, forward::run),
     (Group::Http, http::run),
     (Group::Control, control::run),
+    (Group::Vrrp, vrrp::run),
 ];
 
 /// Measures, and shows and keeps what came out.
