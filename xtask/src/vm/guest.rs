@@ -12,6 +12,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
 
 use super::Archive;
+use crate::bench;
 
 /// What the first process is told to do.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -21,6 +22,13 @@ pub(crate) enum Task {
         /// The program and its arguments
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
+    },
+    /// Count the instructions of packets, for `bench vm`
+    Count {
+        /// Who forwards, by the place in the list of contenders
+        contender: usize,
+        /// How often
+        rounds: usize,
     },
 }
 
@@ -91,5 +99,6 @@ fn perform(task: &Task) -> Result<String> {
             ensure!(status.success(), "{program}: {status}");
             Ok(program.clone())
         }
+        Task::Count { contender, rounds } => bench::count(*contender, *rounds),
     }
 }
