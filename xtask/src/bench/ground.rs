@@ -23,8 +23,8 @@ const BURST: u32 = 64;
 /// A way to forward packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Contender {
-    /// The product, with this scheduler.
-    Xlb(&'static str),
+    /// The product.
+    Xlb,
     /// An XDP program that routes by the kernel's tables; no NAT.
     Router,
     /// The kernel's own routing; no NAT.
@@ -33,8 +33,8 @@ pub(super) enum Contender {
     Nftables,
     /// The same, with established connections in a flow table.
     Flowtable,
-    /// NAT by IPVS, with this scheduler.
-    Ipvs(&'static str),
+    /// NAT by IPVS.
+    Ipvs,
     /// An XDP program that looks at nothing: the floor.
     Redirect,
 }
@@ -43,12 +43,12 @@ impl Contender {
     /// What it is called.
     pub(super) const fn name(self) -> &'static str {
         match self {
-            Self::Xlb(_) => "xlb",
+            Self::Xlb => "xlb",
             Self::Router => "XDP router (no NAT)",
             Self::Route => "kernel routing (no NAT)",
             Self::Nftables => "nftables DNAT",
             Self::Flowtable => "nftables DNAT, flow table",
-            Self::Ipvs(_) => "IPVS NAT",
+            Self::Ipvs => "IPVS NAT",
             Self::Redirect => "XDP redirect (floor)",
         }
     }
@@ -56,7 +56,7 @@ impl Contender {
     /// Whether it translates, and so has to know connections.
     pub(super) const fn translates(self) -> bool {
         match self {
-            Self::Xlb(_) | Self::Nftables | Self::Flowtable | Self::Ipvs(_) => true,
+            Self::Xlb | Self::Nftables | Self::Flowtable | Self::Ipvs => true,
             Self::Router | Self::Route | Self::Redirect => false,
         }
     }
@@ -116,9 +116,9 @@ impl Ground {
             balancer.sysctl(&format!("net/ipv4/{name}"), value)?;
         }
         match contender {
-            Contender::Xlb(scheduler) => {
+            Contender::Xlb => {
                 let global = format!("max_connections = {connections}\n");
-                let mut daemon = Daemon::start_with(&site, program, &global, &service::xlb(scheduler))?;
+                let mut daemon = Daemon::start_with(&site, program, &global, &service::xlb())?;
                 daemon.wait_all_up(Duration::from_secs(15))?;
                 // It forwards without it, and nothing disturbs.
                 daemon.process.kill()?;
@@ -134,11 +134,11 @@ impl Ground {
                     process::run(balancer.command("nft").arg(service::FLOWTABLE))?;
                 }
             }
-            Contender::Ipvs(scheduler) => {
+            Contender::Ipvs => {
                 receive_frames(balancer)?;
                 // IPVS takes packets that are for this machine.
                 balancer.ip(&format!("address add {}/32 dev lo", service::UDP.vip().ip()))?;
-                for command in service::ipvs(scheduler) {
+                for command in service::ipvs() {
                     balancer.run("ipvsadm", &command)?;
                 }
             }

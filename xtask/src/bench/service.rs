@@ -13,24 +13,33 @@ const FIRST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 21);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Service {
     /// `udp` or `tcp`.
-    pub(super) protocol: &'static str,
+    protocol: &'static str,
     /// Its port at the VIP.
     port: u16,
     /// Its port at the real servers.
     server_port: u16,
     servers: u16,
+    /// As xlb and IPVS call it.
+    scheduler: &'static str,
 }
 
 /// UDP, with one real server: it is known who replies.
-pub(super) const UDP: Service = Service { protocol: "udp", port: 53, server_port: 5300, servers: 1 };
+pub(super) const UDP: Service =
+    Service { protocol: "udp", port: 53, server_port: 5300, servers: 1, scheduler: "wlc" };
 /// TCP, with one real server.
-pub(super) const TCP: Service = Service { protocol: "tcp", port: 80, server_port: 8080, servers: 1 };
-/// UDP, with real servers to choose from.
-pub(super) const UDP_POOL: Service = Service { protocol: "udp", port: 54, server_port: 54, servers: SILENT };
-/// TCP, with real servers to choose from.
-pub(super) const TCP_POOL: Service = Service { protocol: "tcp", port: 81, server_port: 81, servers: SILENT };
+pub(super) const TCP: Service =
+    Service { protocol: "tcp", port: 80, server_port: 8080, servers: 1, scheduler: "wlc" };
+/// With real servers that get connections in turn.
+pub(super) const TURNS: Service =
+    Service { protocol: "udp", port: 54, server_port: 54, servers: SILENT, scheduler: "wrr" };
+/// With real servers that a hash of the client's address chooses from.
+pub(super) const HASH: Service = Service { port: 55, server_port: 55, scheduler: "sh", ..TURNS };
+/// The same by Maglev's table.
+pub(super) const MAGLEV: Service = Service { port: 56, server_port: 56, scheduler: "mh", ..TURNS };
+/// TCP, with real servers that get connections in turn.
+pub(super) const TCP_TURNS: Service = Service { protocol: "tcp", ..TURNS };
 
-const ALL: [Service; 4] = [UDP, TCP, UDP_POOL, TCP_POOL];
+const ALL: [Service; 6] = [UDP, TCP, TURNS, HASH, MAGLEV, TCP_TURNS];
 
 impl Service {
     /// Where clients find it.
@@ -50,9 +59,10 @@ impl Service {
 }
 
 /// For xlb: the part of its configuration below `[global]`.
-pub(super) fn xlb(scheduler: &str) -> String {
+pub(super) fn xlb() -> String {
     let describe = |service: Service| {
-        let (protocol, port, vip) = (service.protocol, service.port, service.vip());
+        let Service { protocol, port, scheduler, .. } = service;
+        let vip = service.vip();
         let servers: Vec<String> =
             service.servers().map(|server| format!("{{ address = \"{server}\" }}")).collect();
         format!(
@@ -64,7 +74,7 @@ pub(super) fn xlb(scheduler: &str) -> String {
     ALL.map(describe).concat()
 }
 
-/// For nft: DNAT, to real servers in turn where there are several.
+/// For nft: DNAT, to one of several real servers by turns or by a hash.
 pub(super) fn nftables() -> String {
     let rule = |service: Service| {
         let (protocol, port) = (service.protocol, service.port);
@@ -75,7 +85,8 @@ pub(super) fn nftables() -> String {
                 .zip(service.servers())
                 .map(|(turn, server): (u16, _)| format!("{turn} : {}", server.ip()))
                 .collect();
-            format!("numgen inc mod {} map {{ {} }}", service.servers, turns.join(", "))
+            let choice = if service.scheduler == "wrr" { "numgen inc" } else { "jhash ip saddr" };
+            format!("{choice} mod {} map {{ {} }}", service.servers, turns.join(", "))
         };
         format!("ip daddr {VIP4} {protocol} dport {port} dnat to {to}; ")
     };
@@ -89,10 +100,10 @@ pub(super) const FLOWTABLE: &str = "table inet filter { \
      chain forward { type filter hook forward priority 0; ct state established flow add @fast; }; }";
 
 /// For ipvsadm: its commands.
-pub(super) fn ipvs(scheduler: &str) -> Vec<String> {
+pub(super) fn ipvs() -> Vec<String> {
     let commands = |service: Service| {
         let place = format!("--{}-service {}", service.protocol, service.vip());
-        let add = format!("--add-service {place} --scheduler {scheduler}");
+        let add = format!("--add-service {place} --scheduler {}", service.scheduler);
         let server = move |server| format!("--add-server {place} --real-server {server} --masquerading");
         std::iter::once(add).chain(service.servers().map(server))
     };
@@ -105,8 +116,8 @@ mod tests {
 
     #[test]
     fn everybody_is_told_of_the_same_virtual_servers() {
-        assert!(xlb("mh").contains(
-            "name = \"udp-53\"\naddress = \"192.0.2.10:53\"\nprotocol = \"udp\"\nscheduler = \"mh\"\n\
+        assert!(xlb().contains(
+            "name = \"udp-53\"\naddress = \"192.0.2.10:53\"\nprotocol = \"udp\"\nscheduler = \"wlc\"\n\
              real_server = [{ address = \"10.0.0.21:5300\" }]\n"
         ));
         let rules = nftables();
@@ -115,10 +126,10 @@ mod tests {
             rules.contains("udp dport 54 dnat to numgen inc mod 10 map { 0 : 10.0.0.21, 1 : 10.0.0.22,"),
             "{rules}"
         );
-        let commands = ipvs("sh");
-        assert_eq!(commands.len(), 4 + 2 + 20);
-        assert_eq!(commands[0], "--add-service --udp-service 192.0.2.10:53 --scheduler sh");
-        let last = "--add-server --tcp-service 192.0.2.10:81 --real-server 10.0.0.30:81 --masquerading";
-        assert_eq!(commands[25], last);
+        let commands = ipvs();
+        assert_eq!(commands.len(), 6 + 2 + 40);
+        assert_eq!(commands[0], "--add-service --udp-service 192.0.2.10:53 --scheduler wlc");
+        let last = "--add-server --tcp-service 192.0.2.10:54 --real-server 10.0.0.30:54 --masquerading";
+        assert_eq!(commands[47], last);
     }
 }

@@ -24,12 +24,7 @@ pub(crate) enum Task {
         command: Vec<String>,
     },
     /// Count the instructions of packets, for `bench vm`
-    Count {
-        /// Who forwards, by the place in the list of contenders
-        contender: usize,
-        /// How often
-        rounds: usize,
-    },
+    Count,
 }
 
 /// Where modules are, in the order they are loaded.
@@ -99,6 +94,6 @@ fn perform(task: &Task) -> Result<String> {
             ensure!(status.success(), "{program}: {status}");
             Ok(program.clone())
         }
-        Task::Count { contender, rounds } => bench::count(*contender, *rounds),
+        Task::Count => bench::count(),
     }
 }

@@ -7,11 +7,18 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use lb_common::script::Script;
+use serde::{Deserialize, Serialize};
 
-use super::{CONTENDERS, OBJECT, XLB};
+use super::CONTENDERS;
 use crate::bench::frame::{Direction, Segment};
-use crate::bench::ground::Ground;
+use crate::bench::ground::{Contender, Ground};
 use crate::bench::service::{self, Service};
+use crate::bench::{Effort, Subject, packet};
+
+/// Files of the guest: xlb, the programs to measure with, what is to be counted.
+pub(super) const XLB: &str = "/bin/xlb";
+pub(super) const OBJECT: &str = "/bench.o";
+pub(super) const ORDER: &str = "/order.json";
 
 /// Packets of a batch.
 const BATCH: u32 = 4_000;
@@ -36,7 +43,7 @@ pub(super) struct Work {
 }
 
 /// What is counted, in order.
-pub(super) const WORKS: [Work; 4] = [
+pub(super) const WORKS: [Work; 6] = [
     Work {
         name: "UDP",
         service: service::UDP,
@@ -53,20 +60,60 @@ pub(super) const WORKS: [Work; 4] = [
             (Direction::Request, Segment::Ack),
         ],
     },
-    Work { name: "UDP, new", service: service::UDP_POOL, segment: Segment::Udp, opening: &[] },
-    Work { name: "TCP, new", service: service::TCP_POOL, segment: Segment::Syn, opening: &[] },
+    new("new, wrr", service::TURNS, Segment::Udp),
+    new("new, sh", service::HASH, Segment::Udp),
+    new("new, mh", service::MAGLEV, Segment::Udp),
+    new("new TCP, wrr", service::TCP_TURNS, Segment::Syn),
 ];
+
+const fn new(name: &'static str, service: Service, segment: Segment) -> Work {
+    Work { name, service, segment, opening: &[] }
+}
+
+/// What is to be counted.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Order {
+    /// Who takes part, by the place among [`CONTENDERS`].
+    pub(super) contenders: Vec<usize>,
+    /// How often each work is counted.
+    pub(super) rounds: usize,
+    /// Parts of the names of cases in the program; all when there is none.
+    pub(super) only: Vec<String>,
+}
+
+/// What was counted.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Counted {
+    /// For each that took part, its answers to all [`WORKS`].
+    pub(super) contenders: Vec<(usize, Vec<Rounds>)>,
+    /// Cases in the program by their names: instructions a packet, net of the empty program.
+    pub(super) program: Vec<(String, f64)>,
+}
 
 /// Instructions a packet of one [`Work`], for each round; none where packets were lost.
 pub(super) type Rounds = Vec<Option<f64>>;
 
-/// Counts for one contender: an answer for each of [`WORKS`], as JSON.
-pub(crate) fn count(contender: usize, rounds: usize) -> Result<String> {
-    let contender = *CONTENDERS.get(contender).context("no such contender")?;
+/// Counts what was ordered; the answer is JSON.
+pub(crate) fn count() -> Result<String> {
+    let order: Order = serde_json::from_slice(&std::fs::read(ORDER)?)?;
+    let mut contenders = Vec::new();
+    for position in order.contenders {
+        let contender = *CONTENDERS.get(position).context("no such contender")?;
+        println!("vm: {}", contender.name());
+        let counted = all(contender, order.rounds).with_context(|| contender.name())?;
+        println!("vm: {}: {counted:.0?}", contender.name());
+        contenders.push((position, counted));
+    }
+    println!("vm: xlb, program alone");
+    let subject =
+        Subject { program: XLB.into(), against: None, only: order.only, rounds: None, effort: Effort::Quick };
+    let program = packet::once(&subject, Path::new(OBJECT))?;
+    Ok(serde_json::to_string(&Counted { contenders, program })?)
+}
+
+fn all(contender: Contender, rounds: usize) -> Result<Vec<Rounds>> {
     let mut ground = Ground::make(contender, Path::new(XLB), Path::new(OBJECT), CONNECTIONS)?;
-    let counted: Vec<Rounds> =
-        WORKS.iter().map(|work| each(&mut ground, work, rounds).context(work.name)).collect::<Result<_>>()?;
-    Ok(serde_json::to_string(&counted)?)
+    WORKS.iter().map(|work| each(&mut ground, work, rounds).context(work.name)).collect()
 }
 
 fn each(ground: &mut Ground, work: &Work, rounds: usize) -> Result<Rounds> {
