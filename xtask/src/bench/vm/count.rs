@@ -1,0 +1,149 @@
+//! Inside of the guest: how many instructions a packet takes, by the guest's own clock, of which each takes a nanosecond.
+//!
+//! That holds while the guest never waits: it has one processor, and sending, forwarding and counting keep it busy. What
+//! begins and ends a batch falls out of the difference between a batch and one that is twice as long.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use lb_common::script::Script;
+use serde::{Deserialize, Serialize};
+
+use super::CONTENDERS;
+use crate::bench::frame::{Direction, Segment};
+use crate::bench::ground::{Contender, Ground};
+use crate::bench::service::{self, Service};
+use crate::bench::{Effort, Subject, packet};
+
+/// Files of the guest: xlb, the programs to measure with, what is to be counted.
+pub(super) const XLB: &str = "/bin/xlb";
+pub(super) const OBJECT: &str = "/bench.o";
+pub(super) const ORDER: &str = "/order.json";
+
+/// Packets of a batch.
+const BATCH: u32 = 4_000;
+
+/// Clients whose connections go on.
+const CLIENTS: u32 = 1_000;
+
+/// Clients that have not been seen before begin here.
+const STRANGERS: u32 = 1 << 20;
+
+/// xlb's room. Instructions do not depend on it, but filling the memory takes time.
+const CONNECTIONS: u32 = 1 << 17;
+
+/// Packets of one kind.
+pub(super) struct Work {
+    /// What it is called.
+    pub(super) name: &'static str,
+    service: Service,
+    segment: Segment,
+    /// How its connections are opened beforehand; not at all where each packet is a connection's first.
+    opening: &'static [(Direction, Segment)],
+}
+
+/// What is counted, in order.
+pub(super) const WORKS: [Work; 6] = [
+    Work {
+        name: "UDP",
+        service: service::UDP,
+        segment: Segment::Udp,
+        opening: &[(Direction::Request, Segment::Udp), (Direction::Reply, Segment::Udp)],
+    },
+    Work {
+        name: "TCP",
+        service: service::TCP,
+        segment: Segment::Ack,
+        opening: &[
+            (Direction::Request, Segment::Syn),
+            (Direction::Reply, Segment::SynAck),
+            (Direction::Request, Segment::Ack),
+        ],
+    },
+    new("new, wrr", service::TURNS, Segment::Udp),
+    new("new, sh", service::HASH, Segment::Udp),
+    new("new, mh", service::MAGLEV, Segment::Udp),
+    new("new TCP, wrr", service::TCP_TURNS, Segment::Syn),
+];
+
+const fn new(name: &'static str, service: Service, segment: Segment) -> Work {
+    Work { name, service, segment, opening: &[] }
+}
+
+/// What is to be counted.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Order {
+    /// Who takes part, by the place among [`CONTENDERS`].
+    pub(super) contenders: Vec<usize>,
+    /// How often each work is counted.
+    pub(super) rounds: usize,
+    /// Parts of the names of cases in the program; all when there is none.
+    pub(super) only: Vec<String>,
+}
+
+/// What was counted.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Counted {
+    /// For each that took part, its answers to all [`WORKS`].
+    pub(super) contenders: Vec<(usize, Vec<Rounds>)>,
+    /// Cases in the program by their names: instructions a packet, net of the empty program.
+    pub(super) program: Vec<(String, f64)>,
+}
+
+/// Instructions a packet of one [`Work`], for each round; none where packets were lost.
+pub(super) type Rounds = Vec<Option<f64>>;
+
+/// Counts what was ordered; the answer is JSON.
+pub(crate) fn count() -> Result<String> {
+    let order: Order = serde_json::from_slice(&std::fs::read(ORDER)?)?;
+    let mut contenders = Vec::new();
+    for position in order.contenders {
+        let contender = *CONTENDERS.get(position).context("no such contender")?;
+        println!("vm: {}", contender.name());
+        let counted = all(contender, order.rounds).with_context(|| contender.name())?;
+        println!("vm: {}: {counted:.0?}", contender.name());
+        contenders.push((position, counted));
+    }
+    println!("vm: xlb, program alone");
+    let subject =
+        Subject { program: XLB.into(), against: None, only: order.only, rounds: None, effort: Effort::Quick };
+    let program = packet::once(&subject, Path::new(OBJECT))?;
+    Ok(serde_json::to_string(&Counted { contenders, program })?)
+}
+
+fn all(contender: Contender, rounds: usize) -> Result<Vec<Rounds>> {
+    let mut ground = Ground::make(contender, Path::new(XLB), Path::new(OBJECT), CONNECTIONS)?;
+    WORKS.iter().map(|work| each(&mut ground, work, rounds).context(work.name)).collect()
+}
+
+fn each(ground: &mut Ground, work: &Work, rounds: usize) -> Result<Rounds> {
+    let frames = ground.frames(work.service, Direction::Request, work.segment);
+    let mut script = if work.opening.is_empty() {
+        frames.script(STRANGERS, u32::MAX)?
+    } else {
+        open(ground, work)?;
+        frames.script(0, CLIENTS)?
+    };
+    (0..rounds).map(|_| round(ground, &mut script)).collect()
+}
+
+fn open(ground: &mut Ground, work: &Work) -> Result<()> {
+    if !ground.contender.translates() {
+        return Ok(());
+    }
+    // What was opened is used once: a flow table takes a connection with the first packet after.
+    let first = [(Direction::Request, work.segment)];
+    for &(direction, segment) in work.opening.iter().chain(&first) {
+        let mut script = ground.frames(work.service, direction, segment).script(0, CLIENTS)?;
+        let lost = ground.send(direction, &mut script, CLIENTS)?.lost;
+        ensure!(lost == 0, "{lost} of {CLIENTS} packets were lost: {direction:?} {segment:?}");
+    }
+    Ok(())
+}
+
+fn round(ground: &mut Ground, script: &mut Script) -> Result<Option<f64>> {
+    let once = ground.send(Direction::Request, script, BATCH)?;
+    let twice = ground.send(Direction::Request, script, 2 * BATCH)?;
+    let instructions = twice.elapsed.as_nanos() as f64 - once.elapsed.as_nanos() as f64;
+    Ok((once.lost == 0 && twice.lost == 0).then(|| instructions / f64::from(BATCH)))
+}
