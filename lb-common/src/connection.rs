@@ -35,6 +35,24 @@ impl<A: Address> ConnectionKey<A> {
         }
     }
 
+    /// Whether `other` is the same tuple seen from the other end.
+    #[inline(always)]
+    pub fn answers(&self, other: &Self) -> bool {
+        self.source == other.destination
+            && self.destination == other.source
+            && self.source_port == other.destination_port
+            && self.destination_port == other.source_port
+    }
+
+    /// Makes it `other` seen from the other end.
+    #[inline(always)]
+    pub fn reverse_from(&mut self, other: &Self) {
+        self.source.copy_from(&other.destination);
+        self.destination.copy_from(&other.source);
+        self.source_port = other.destination_port;
+        self.destination_port = other.source_port;
+    }
+
     /// A copy field by field: see [`Connection::copy_from`].
     #[inline(always)]
     pub fn copy_from(&mut self, other: &Self) {
@@ -142,26 +160,41 @@ pub mod flags {
     pub const FIN: u16 = 1 << 1;
     /// A RST was seen in this direction.
     pub const RST: u16 = 1 << 2;
-    /// In a half-open reply entry: the SYN-ACK was seen and its sequence number kept.
+    /// In [`HalfOpen::reply_flags`](super::HalfOpen::reply_flags): the SYN-ACK was seen and its sequence number kept.
     pub const SYN_ACK: u16 = 1 << 3;
     /// Taken over without having seen its beginning.
     pub const ADOPTED: u16 = 1 << 4;
     /// The source is translated too (hairpin).
     pub const SOURCE_NAT: u16 = 1 << 5;
+    /// Of a half-open connection: a signpost stands at its reply's tuple.
+    pub const SIGNPOST: u16 = 1 << 6;
 }
 
-/// A TCP connection whose handshake is not proven yet.
+/// A TCP connection whose handshake is not proven yet: both directions, found by the client's tuple. An entry with
+/// [`flags::REPLY`] is a signpost at the reply's tuple instead: where its `connection.translated` came from is the client's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct HalfOpen<A> {
-    /// What it will be.
+    /// What the client's direction will be.
     pub connection: Connection<A>,
-    /// In the reply entry, once [`flags::SYN_ACK`] is set: the sequence number of the real server's SYN-ACK.
+    /// [`Connection::l3_delta`] of the real server's direction.
+    pub reply_l3_delta: u16,
+    /// [`Connection::l4_delta`] of the real server's direction.
+    pub reply_l4_delta: u16,
+    /// [`Connection::next_hop`] of the real server's direction.
+    pub way_back: NextHop,
+    /// [`Connection::flags`] of the real server's direction.
+    pub reply_flags: u16,
+    /// [`Connection::generation`] of the real server's direction.
+    pub reply_generation: u32,
+    /// Time of the real server's last packet, in ticks; before there is one, that of the client's first.
+    pub answered: u32,
+    /// Once [`flags::SYN_ACK`] is set: the sequence number of the real server's SYN-ACK.
     pub server_sequence: u32,
 }
 
-const _: () = assert!(size_of::<HalfOpen<V4>>() == 48 + 4);
-const _: () = assert!(size_of::<HalfOpen<V6>>() == 72 + 4);
+const _: () = assert!(size_of::<HalfOpen<V4>>() == 48 + 2 + 2 + 18 + 2 + 4 + 4 + 4);
+const _: () = assert!(size_of::<HalfOpen<V6>>() == 72 + 2 + 2 + 18 + 2 + 4 + 4 + 4);
 
 #[cfg(test)]
 mod tests {

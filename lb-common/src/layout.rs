@@ -1,7 +1,7 @@
 //! Names of the maps, and the version of what is in them.
 
 /// Raised whenever a key, a value or the meaning of a field changes. Pinned maps of another version are not adopted.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Names of the maps, the same in the object, in the pin directory and in `bpftool`.
 pub mod map {

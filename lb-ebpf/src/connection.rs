@@ -14,6 +14,7 @@ use lb_common::{
 use crate::{
     checksum,
     desk::Desk,
+    half_open,
     parse::Arrival,
     tables::{Refused, Route, Tables},
 };
@@ -123,17 +124,6 @@ pub(crate) fn remove<A: Address, T: Tables<A>>(
     tables.remove(protocol, other_key);
 }
 
-/// Removes both directions of an unproven connection.
-#[inline(always)]
-pub(crate) fn remove_half_open<A: Address, T: Tables<A>>(
-    tables: &mut T,
-    key: &ConnectionKey<A>,
-    other_key: &ConnectionKey<A>,
-) {
-    tables.remove_half_open(key);
-    tables.remove_half_open(other_key);
-}
-
 /// Copies the entry of the tuple on the desk there, from whatever table it is in; false when there is none.
 #[inline(always)]
 pub(crate) fn find<A: Address, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> bool {
@@ -142,13 +132,7 @@ pub(crate) fn find<A: Address, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>)
         desk.entry.copy_from(entry);
         return true;
     }
-    if datagram.protocol == Protocol::Tcp
-        && let Some(half) = tables.half_open(&datagram.key)
-    {
-        desk.entry.copy_from(&half.connection);
-        return true;
-    }
-    false
+    datagram.protocol == Protocol::Tcp && half_open::find(tables, desk)
 }
 
 /// What has become of the real server of an entry.

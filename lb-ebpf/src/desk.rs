@@ -26,9 +26,15 @@ pub struct Desk<A> {
     /// The packet's direction.
     pub entry: Connection<A>,
     /// The opposite direction.
-    pub other: HalfOpen<A>,
+    pub other: Connection<A>,
     /// What the opposite direction is looked up by.
     pub other_key: ConnectionKey<A>,
+    /// An entry that is to be added.
+    pub half: HalfOpen<A>,
+    /// The client's tuple of a connection that is not proven.
+    pub original: ConnectionKey<A>,
+    /// [`HalfOpen::server_sequence`].
+    pub server_sequence: u32,
     /// Where the packet came from.
     pub way_back: NextHop,
     /// A tuple that is only needed for a moment.
@@ -112,7 +118,19 @@ fn empty<A: Address>(address: A) -> Desk<A> {
         arrival,
         known: false,
         entry,
-        other: HalfOpen { connection: entry, server_sequence: 0 },
+        other: entry,
+        half: HalfOpen {
+            connection: entry,
+            reply_l3_delta: 0,
+            reply_l4_delta: 0,
+            way_back: NextHop::default(),
+            reply_flags: 0,
+            reply_generation: 0,
+            answered: 0,
+            server_sequence: 0,
+        },
+        original: key,
+        server_sequence: 0,
         way_back: NextHop::default(),
         other_key: key,
         key,

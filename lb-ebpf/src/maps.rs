@@ -365,9 +365,9 @@ macro_rules! tables {
             }
 
             #[inline(always)]
-            fn reverse(&self, real_server: &ServiceKey<$family>) -> Option<ServiceKey<$family>> {
+            fn reverse(&self, real_server: &ServiceKey<$family>) -> Option<&ServiceKey<$family>> {
                 // SAFETY: see the head of this file.
-                unsafe { $reverse.get(real_server).copied() }
+                unsafe { $reverse.get(real_server) }
             }
 
             #[inline(always)]

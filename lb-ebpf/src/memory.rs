@@ -313,8 +313,8 @@ impl<A: OfFamily> Tables<A> for Memory {
         A::family(self).services.get(key).copied()
     }
 
-    fn reverse(&self, real_server: &ServiceKey<A>) -> Option<ServiceKey<A>> {
-        A::family(self).reverse.get(real_server).copied()
+    fn reverse(&self, real_server: &ServiceKey<A>) -> Option<&ServiceKey<A>> {
+        A::family(self).reverse.get(real_server)
     }
 
     fn mark_rules(&self, destination: A) -> Option<&MarkRules<A>> {

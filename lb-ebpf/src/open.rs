@@ -17,14 +17,14 @@ use lb_common::{
 use crate::{
     connection::{self, RealAddress},
     desk::Desk,
-    hairpin,
+    hairpin, half_open,
     headers::Ethernet,
     ip::Ip,
     mark::Question,
     ownership,
     packet::Packet,
     parse::{Arrival, Datagram},
-    persistence, pressure,
+    persistence, pressure, replies,
     select::{self, Choice, Selection},
     tables::{Refused, Route, Tables},
 };
@@ -284,51 +284,32 @@ impl Added {
     }
 }
 
-/// Adds both directions of `desk.entry`.
+/// Adds the connection of `desk.entry`.
 #[inline(always)]
 pub fn add<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> Added {
-    desk.other_key = desk.entry.translated.reversed();
-    if is_taken(tables, desk) {
+    desk.other_key.reverse_from(&desk.entry.translated);
+    let inferred = replies::are_inferred(tables, desk);
+    if !inferred && is_taken(tables, desk) {
         return Added::Taken;
     }
-    match insert(tables, desk) {
+    match insert(tables, desk, inferred) {
         Ok(()) => Added::Both,
         Err(Refused::Exists) => Added::Taken,
         Err(Refused::Full) => Added::Full,
     }
 }
 
-/// Adds both directions of `desk.entry`, the reply first: if that is refused, nothing was added.
+/// Adds `desk.entry`, and before it an entry of the replies, unless these are inferred: if that is refused, nothing was added.
 #[inline(always)]
-fn insert<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> Result<(), Refused> {
-    let arrival = &desk.arrival;
-    let protocol = arrival.datagram.protocol;
-    let key = &arrival.datagram.key;
-    desk.key = key.reversed();
-    let reply_flags = desk.entry.flags | flags::REPLY;
-    let other = &mut desk.other.connection;
-    connection::write(other, &desk.other_key, &desk.key, reply_flags, desk.entry.real_server, arrival.now);
-    other.next_hop.copy_from(&desk.way_back);
-    desk.other.server_sequence = 0;
+fn insert<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>, inferred: bool) -> Result<(), Refused> {
+    let protocol = desk.arrival.datagram.protocol;
     match protocol {
-        Protocol::Tcp => {
-            tables.insert_half_open(&desk.other_key, &desk.other)?;
-            desk.other.connection.copy_from(&desk.entry);
-            if let Err(refused) = tables.insert_half_open(key, &desk.other) {
-                tables.remove_half_open(&desk.other_key);
-                return Err(refused);
-            }
-        }
-        Protocol::Udp => {
-            tables.insert(protocol, &desk.other_key, &desk.other.connection)?;
-            if let Err(refused) = tables.insert(protocol, key, &desk.entry) {
-                tables.remove(protocol, &desk.other_key);
-                return Err(refused);
-            }
-        }
+        Protocol::Tcp => half_open::add(tables, desk, !inferred)?,
+        Protocol::Udp => insert_datagram(tables, desk, inferred)?,
     }
-    tables.count(desk.entry.real_server, Row::Opened, arrival.datagram.packet_length() as u64);
-    if let Some(load) = tables.load(desk.entry.real_server) {
+    let real_server = desk.entry.real_server;
+    tables.count(real_server, Row::Opened, desk.arrival.datagram.packet_length() as u64);
+    if let Some(load) = tables.load(real_server) {
         match protocol {
             Protocol::Tcp => load.inactive = load.inactive.wrapping_add(1),
             Protocol::Udp => load.active = load.active.wrapping_add(1),
@@ -337,24 +318,55 @@ fn insert<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> Result<(),
     Ok(())
 }
 
+#[inline(always)]
+fn insert_datagram<A: Ip, T: Tables<A>>(
+    tables: &mut T,
+    desk: &mut Desk<A>,
+    inferred: bool,
+) -> Result<(), Refused> {
+    let arrival = &desk.arrival;
+    let key = &arrival.datagram.key;
+    if !inferred {
+        desk.key.reverse_from(key);
+        let reply_flags = desk.entry.flags | flags::REPLY;
+        let other = &mut desk.other;
+        connection::write(
+            other,
+            &desk.other_key,
+            &desk.key,
+            reply_flags,
+            desk.entry.real_server,
+            arrival.now,
+        );
+        other.next_hop.copy_from(&desk.way_back);
+        tables.insert(Protocol::Udp, &desk.other_key, other)?;
+    }
+    let added = tables.insert(Protocol::Udp, key, &desk.entry);
+    if added.is_err() && !inferred {
+        tables.remove(Protocol::Udp, &desk.other_key);
+    }
+    added
+}
+
 /// Whether replies from the chosen real server are already another connection's: another VIP in front of the same real
 /// server, and a client that uses one port for both. What is left of this connection itself, or of one that is closing, is
 /// removed.
 #[inline(always)]
 fn is_taken<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> bool {
     let protocol = desk.arrival.datagram.protocol;
-    let key = &desk.arrival.datagram.key;
     if protocol == Protocol::Tcp
-        && let Some(half) = tables.half_open(&desk.other_key)
+        && let Some(signpost) = tables.half_open(&desk.other_key)
     {
-        if half.connection.translated.reversed() != *key {
+        desk.key.reverse_from(&signpost.connection.translated);
+        if desk.key != desk.arrival.datagram.key && half_open::owns_replies(tables, desk) {
             return true;
         }
         tables.remove_half_open(&desk.other_key);
     }
+    let key = &desk.arrival.datagram.key;
     let Some(reply) = tables.connection(protocol, &desk.other_key) else { return false };
     let reply_flags = reply.flags;
-    desk.key = reply.translated.reversed();
+    desk.key.reverse_from(&reply.translated);
     if desk.key != *key
         && let Some(owner) = tables.connection(protocol, &desk.key)
         && (protocol == Protocol::Udp

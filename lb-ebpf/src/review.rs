@@ -15,8 +15,9 @@ use crate::{
     connection::{self, RealAddress, Standing},
     desk::Desk,
     forward::touch,
+    half_open,
     ip::Ip,
-    ownership,
+    ownership, replies,
     tables::Tables,
 };
 
@@ -32,8 +33,18 @@ pub(crate) fn review<A: Ip + RealAddress, T: Tables<A>>(
     if !desk.known {
         return None;
     }
+    // The real server answers a connection that has the tuple of an older one's replies: the older one is no more.
+    let anew = datagram.protocol == Protocol::Tcp
+        && datagram.flags & (SYN | ACK) == SYN | ACK
+        && half_open::find(tables, desk);
+    let arrival = &desk.arrival;
+    let datagram = &arrival.datagram;
     desk.entry.copy_from(tables.connection(datagram.protocol, &datagram.key)?);
-    desk.other_key = desk.entry.translated.reversed();
+    desk.other_key.reverse_from(&desk.entry.translated);
+    if anew && desk.original != desk.other_key {
+        connection::remove(tables, datagram.protocol, &datagram.key, &desk.other_key);
+        return None;
+    }
     if datagram.has_bad_flags() {
         return Some(Outcome::BadTcpFlags);
     }
@@ -66,8 +77,11 @@ pub(crate) fn review<A: Ip + RealAddress, T: Tables<A>>(
     }
     desk.entry.flags |= connection::seen(datagram.flags);
     touch(&mut desk.entry, arrival);
-    if datagram.protocol == Protocol::Udp && tables.connection(Protocol::Udp, &desk.other_key).is_none() {
-        mend(tables, desk);
+    if datagram.protocol == Protocol::Udp {
+        let other = tables.connection(Protocol::Udp, &desk.other_key);
+        if other.is_none_or(|other| !other.translated.answers(&datagram.key)) {
+            mend(tables, desk);
+        }
     }
     let arrival = &desk.arrival;
     let datagram = &arrival.datagram;
@@ -82,15 +96,20 @@ pub(crate) fn review<A: Ip + RealAddress, T: Tables<A>>(
     Some(Outcome::Forwarded)
 }
 
-/// Adds the opposite direction again. The table of UDP evicts what was not looked up for the longest time, and one direction
-/// may be used much more than the other; that it was looked up just now keeps it from that, too.
+/// Adds the opposite direction again, unless it is inferred. The table of UDP evicts what was not looked up for the longest
+/// time, and one direction may be used much more than the other; that it was looked up just now keeps it from that, too.
 #[inline(never)]
 fn mend<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) {
+    // What is left of an older connection.
+    tables.remove(Protocol::Udp, &desk.other_key);
+    if replies::are_inferred(tables, desk) {
+        return;
+    }
     let arrival = &desk.arrival;
-    desk.key = arrival.datagram.key.reversed();
-    let other = &mut desk.other.connection;
+    desk.key.reverse_from(&arrival.datagram.key);
+    let other = &mut desk.other;
     let other_flags = desk.entry.flags ^ flags::REPLY;
     connection::write(other, &desk.other_key, &desk.key, other_flags, desk.entry.real_server, arrival.now);
     // Another packet may have done the same.
-    let _ = tables.insert(Protocol::Udp, &desk.other_key, &desk.other.connection);
+    let _ = tables.insert(Protocol::Udp, &desk.other_key, &desk.other);
 }

@@ -1,13 +1,13 @@
 //! A packet that is not for a VIP and has no entry: a real server's reply whose connection is known nowhere, or a packet that
 //! is none of our business.
 
-use lb_common::{connection::flags, outcome::Outcome, service::ServiceKey};
+use lb_common::{connection::flags, outcome::Outcome};
 
 use crate::{
     connection,
     desk::Desk,
     ip::Ip,
-    ownership,
+    ownership, replies,
     tables::{Route, Tables},
 };
 
@@ -17,11 +17,10 @@ pub(crate) fn reply<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> 
     let arrival = &desk.arrival;
     let datagram = &arrival.datagram;
     let key = &datagram.key;
-    let real = ServiceKey { address: key.source, port: key.source_port, protocol: datagram.protocol as u16 };
-    let Some(service) = tables.reverse(&real) else { return Outcome::NoService };
-    desk.key.copy_from(key);
-    desk.key.source = service.address;
-    desk.key.source_port = service.port;
+    if !replies::infer(tables, datagram.protocol, key, &mut desk.original) {
+        return Outcome::NoService;
+    }
+    desk.key.reverse_from(&desk.original);
     connection::write(&mut desk.entry, key, &desk.key, flags::REPLY, 0, arrival.now);
     let route = tables.route(datagram.protocol, &desk.key, arrival.interface, &mut desk.entry.next_hop);
     // This machine's own traffic with the real server, health checks among it, is not forwarded and stays as it is.

@@ -129,7 +129,7 @@ pub trait Tables<A: Address>: Common {
     fn add(&mut self, desk: &mut Desk<A>) -> Added;
 
     /// What the replies of this real server come from, where that is unambiguous.
-    fn reverse(&self, real_server: &ServiceKey<A>) -> Option<ServiceKey<A>>;
+    fn reverse(&self, real_server: &ServiceKey<A>) -> Option<&ServiceKey<A>>;
 
     /// A proven connection (TCP), or any (UDP).
     fn connection(&mut self, protocol: Protocol, key: &ConnectionKey<A>) -> Option<&mut Connection<A>>;

@@ -1,4 +1,4 @@
-//! A packet of a TCP connection whose handshake is not proven yet.
+//! A packet of a TCP connection whose handshake is not proven yet, or a real server's first datagram.
 
 use lb_common::{
     addr::Protocol,
@@ -14,11 +14,12 @@ use lb_common::{
 use crate::{
     connection::{self, Progress, RealAddress, Standing},
     desk::Desk,
+    half_open,
     headers::Tcp,
     ip::Ip,
     ownership,
     packet::Packet,
-    pressure,
+    pressure, replies,
     tables::{Refused, Tables},
 };
 
@@ -29,73 +30,79 @@ pub(crate) fn unproven<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     tables: &mut T,
     desk: &mut Desk<A>,
 ) -> Option<Outcome> {
-    let arrival = &desk.arrival;
-    let datagram = &arrival.datagram;
-    let key = &datagram.key;
-    if datagram.protocol != Protocol::Tcp {
+    if desk.arrival.datagram.protocol == Protocol::Udp {
+        return replies::first_datagram(tables, desk);
+    }
+    if !half_open::find(tables, desk) {
         return None;
     }
-    desk.entry.copy_from(&tables.half_open(key)?.connection);
-    desk.other_key = desk.entry.translated.reversed();
-    if datagram.has_bad_flags() {
+    if desk.arrival.datagram.has_bad_flags() {
         return Some(Outcome::BadTcpFlags);
     }
     if let Some(outcome) = ownership::gate(tables, desk) {
         return Some(outcome);
     }
-    let arrival = &desk.arrival;
-    let datagram = &arrival.datagram;
-    let key = &datagram.key;
-    let (mut other_flags, mut server_sequence) = (0, 0);
-    let other = tables.half_open(&desk.other_key);
-    let complete = other.is_some();
-    if let Some(other) = other {
-        desk.other.connection.copy_from(&other.connection);
-        other_flags = other.connection.flags;
-        server_sequence = other.server_sequence;
-    }
-    // What eviction has left only half of, what a reset has ended, and what lost its real server starts afresh.
-    let refused =
-        datagram.flags & (SYN | ACK) == SYN && TcpState::of(desk.entry.flags, other_flags).gives_way_to_syn();
-    let standing = if !complete || refused {
+    let begins = desk.arrival.datagram.flags & (SYN | ACK) == SYN;
+    // What its real server has refused, and what eviction has left only half of, starts afresh.
+    let standing = if begins && !may_begin_again(tables, desk) {
         Standing::Gone
     } else {
-        connection::renew(tables, arrival, &mut desk.entry)
+        connection::renew(tables, &desk.arrival, &mut desk.entry)
     };
     if standing != Standing::Alive {
-        connection::remove_half_open(tables, key, &desk.other_key);
+        half_open::remove(tables, desk);
         // A client that repeats its SYN gets another real server at once.
-        let begins = datagram.flags & (SYN | ACK) == SYN;
         return if standing == Standing::Reset && !begins { Some(Outcome::Reset) } else { None };
     }
+    let arrival = &desk.arrival;
+    let datagram = &arrival.datagram;
     desk.entry.flags |= connection::seen(datagram.flags);
     desk.entry.last_seen = arrival.now;
 
     let header: &Tcp = packet.get(datagram.transport as usize)?;
     let (sequence, acknowledgment) = (header.sequence.get(), header.acknowledgment.get());
-    let progress =
-        connection::progress(desk.entry.flags, datagram.flags, acknowledgment, other_flags, server_sequence);
+    let progress = connection::progress(
+        desk.entry.flags,
+        datagram.flags,
+        acknowledgment,
+        desk.other.flags,
+        desk.server_sequence,
+    );
     if progress == Progress::Answered {
         desk.entry.flags |= flags::SYN_ACK;
+        desk.server_sequence = sequence;
     }
-    if let Some(stored) = tables.half_open(key) {
-        stored.connection.copy_from(&desk.entry);
-        if progress == Progress::Answered {
-            stored.server_sequence = sequence;
-        }
-    }
-    let mut outcome = Outcome::Forwarded;
-    if progress == Progress::Proven {
-        match connection::promote(tables, key, &desk.entry, &desk.other_key, &desk.other.connection) {
-            Ok(()) => connection::remove_half_open(tables, key, &desk.other_key),
-            Err(Refused::Full) => {
-                pressure::note(tables, arrival);
-                outcome = Outcome::TableFull;
-            }
-            Err(Refused::Exists) => {}
-        }
+    let outcome = if progress == Progress::Proven { promote(tables, desk) } else { Outcome::Forwarded };
+    if progress != Progress::Proven || outcome != Outcome::Forwarded {
+        half_open::keep(tables, desk);
     }
     let reply = desk.entry.flags & flags::REPLY != 0;
-    tables.count(desk.entry.real_server, Row::of(reply), datagram.packet_length() as u64);
+    let bytes = desk.arrival.datagram.packet_length() as u64;
+    tables.count(desk.entry.real_server, Row::of(reply), bytes);
     Some(outcome)
+}
+
+/// Whether a repeated SYN belongs to the connection.
+#[inline(always)]
+fn may_begin_again<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> bool {
+    !TcpState::of(desk.entry.flags, desk.other.flags).gives_way_to_syn() && half_open::is_whole(tables, desk)
+}
+
+/// Moves the connection to the established table, if that has room.
+#[inline(always)]
+fn promote<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> Outcome {
+    // The key of the opposite direction.
+    let is_reply = desk.entry.flags & flags::REPLY != 0;
+    let key = &desk.arrival.datagram.key;
+    let opposite = if is_reply { &desk.original } else { &desk.other_key };
+    match connection::promote(tables, key, &desk.entry, opposite, &desk.other) {
+        Ok(()) => half_open::remove(tables, desk),
+        Err(Refused::Full) => {
+            pressure::note(tables, &desk.arrival);
+            return Outcome::TableFull;
+        }
+        // Another packet has done the same.
+        Err(Refused::Exists) => {}
+    }
+    Outcome::Forwarded
 }

@@ -99,16 +99,19 @@ impl<W: Fn(u32, IpAddr) -> bool, V: FnMut(Entry) -> ControlFlow<()>> Reader<W, V
         Connection<A>: Pod,
         HalfOpen<A>: Pod,
     {
-        self.table(Which::Tcp, &maps.tcp, |entry: &Connection<A>| entry)?;
-        self.table(Which::Udp, &maps.udp, |entry: &Connection<A>| entry)?;
-        self.table(Which::HalfOpen, &maps.half_open, |entry: &HalfOpen<A>| &entry.connection)
+        self.table(Which::Tcp, &maps.tcp, |entry: &Connection<A>| (*entry, None))?;
+        self.table(Which::Udp, &maps.udp, |entry: &Connection<A>| (*entry, None))?;
+        self.table(Which::HalfOpen, &maps.half_open, |entry: &HalfOpen<A>| {
+            (entry.connection, Some((entry.reply_flags, entry.answered)))
+        })
     }
 
+    /// `apart` takes a value apart: into the client's direction, and flags and time of the other where they are with it.
     fn table<A: Address, E: Pod>(
         &mut self,
         which: Which,
         map: &HashMap<MapData, ConnectionKey<A>, E>,
-        connection: impl Fn(&E) -> &Connection<A>,
+        apart: impl Fn(&E) -> (Connection<A>, Option<(u16, u32)>),
     ) -> io::Result<()>
     where
         ConnectionKey<A>: Pod,
@@ -118,13 +121,20 @@ impl<W: Fn(u32, IpAddr) -> bool, V: FnMut(Entry) -> ControlFlow<()>> Reader<W, V
         }
         let mut failed = None;
         batch::while_each(map.map().fd(), |key: ConnectionKey<A>, value: E| {
-            let request = connection(&value);
+            let (request, within) = apart(&value);
             let client = at(key.source, key.source_port);
             if request.flags & flags::REPLY != 0 || !(self.wanted)(request.real_server, client.ip()) {
                 return ControlFlow::Continue(());
             }
-            let reply = match map.get(&request.translated.reversed(), 0) {
-                Ok(value) => Some((connection(&value).flags, connection(&value).last_seen)),
+            let reply = match within {
+                Some(within) => Ok(within),
+                None => map.get(&request.translated.reversed(), 0).map(|other| {
+                    let (other, _) = apart(&other);
+                    (other.flags, other.last_seen)
+                }),
+            };
+            let reply = match reply {
+                Ok(reply) => Some(reply),
                 Err(MapError::KeyNotFound) => None,
                 Err(error) => {
                     failed = Some(error);

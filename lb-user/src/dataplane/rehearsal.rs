@@ -259,8 +259,8 @@ macro_rules! tables {
                 found
             }
 
-            fn reverse(&self, real_server: &ServiceKey<$address>) -> Option<ServiceKey<$address>> {
-                self.wanted.$family.reverse.get(real_server).copied()
+            fn reverse(&self, real_server: &ServiceKey<$address>) -> Option<&ServiceKey<$address>> {
+                self.wanted.$family.reverse.get(real_server)
             }
 
             fn connection(

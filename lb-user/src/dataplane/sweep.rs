@@ -132,6 +132,11 @@ const fn half<A>(connection: &Connection<A>) -> Half {
     Half { flags: connection.flags, last_seen: connection.last_seen, real_server: connection.real_server }
 }
 
+/// The real server's direction of a connection that is one entry.
+const fn reply<A>(half: &HalfOpen<A>) -> Half {
+    Half { flags: half.reply_flags, last_seen: half.answered, real_server: half.connection.real_server }
+}
+
 /// Sweeps all tables once. `rule` answers for a real server index.
 ///
 /// # Errors
@@ -182,11 +187,12 @@ where
     lb_common::service::ServiceKey<A>: Pod,
 {
     let mut sweep = Sweep { period, rule, seen, expired: Vec::new(), connected: StdHashMap::new() };
-    sweep.pair(Which::Tcp, &maps.tcp, |connection: &Connection<A>| connection)?;
+    sweep.pair(Which::Tcp, &maps.tcp, |connection: &Connection<A>| (*connection, None))?;
     sweep.remove(&mut maps.tcp)?;
-    sweep.pair(Which::Udp, &maps.udp, |connection: &Connection<A>| connection)?;
+    sweep.pair(Which::Udp, &maps.udp, |connection: &Connection<A>| (*connection, None))?;
     sweep.remove(&mut maps.udp)?;
-    sweep.pair(Which::HalfOpen, &maps.half_open, |half: &HalfOpen<A>| &half.connection)?;
+    sweep
+        .pair(Which::HalfOpen, &maps.half_open, |half: &HalfOpen<A>| (half.connection, Some(reply(half))))?;
     sweep.remove(&mut maps.half_open)?;
     let Sweep { seen, connected, .. } = sweep;
     templates::sweep(
@@ -252,26 +258,28 @@ where
     ConnectionKey<A>: Pod,
 {
     /// Reads a table, brings the two directions of each connection together and decides about both at once: a connection
-    /// is as fresh as the fresher of its directions.
+    /// is as fresh as the fresher of its directions. `connection` takes a value apart: into what it is, and the opposite
+    /// direction where that is in the same value.
     fn pair<V: Pod>(
         &mut self,
         which: Which,
         map: &HashMap<MapData, ConnectionKey<A>, V>,
-        connection: impl Fn(&V) -> &Connection<A>,
+        connection: impl Fn(&V) -> (Connection<A>, Option<Half>),
     ) -> Result<(), SweepError> {
         let mut waiting: StdHashMap<ConnectionKey<A>, Half> = StdHashMap::new();
-        let mut requests: Vec<(ConnectionKey<A>, Connection<A>)> = Vec::new();
+        let mut requests: Vec<(ConnectionKey<A>, Connection<A>, Option<Half>)> = Vec::new();
         batch::for_each(map.map().fd(), |key: ConnectionKey<A>, value: V| {
-            let connection = *connection(&value);
+            let (connection, reply) = connection(&value);
             if connection.flags & flags::REPLY != 0 {
                 waiting.insert(key, half(&connection));
             } else {
-                requests.push((key, connection));
+                requests.push((key, connection, reply));
             }
         })?;
-        for (key, request) in requests {
+        for (key, request, within) in requests {
             let reply_key = request.translated.reversed();
-            let reply = waiting.remove(&reply_key);
+            let apart = waiting.remove(&reply_key);
+            let reply = within.or(apart);
             let other = reply.unwrap_or(Half { flags: 0, ..half(&request) });
             let state = TcpState::of(request.flags, other.flags);
             let age = self.age(request.last_seen).min(self.age(other.last_seen));
@@ -279,7 +287,7 @@ where
             if age >= which.timeout(state, request.flags, rule.timeouts) {
                 self.seen.expired += 1;
                 self.expired.push(key);
-                self.expired.extend(reply.map(|_| reply_key));
+                self.expired.extend(apart.map(|_| reply_key));
             } else {
                 which.count(state, self.seen, request.real_server);
                 self.seen.source_nat += u64::from(request.flags & flags::SOURCE_NAT != 0);
@@ -304,8 +312,8 @@ where
         Ok(())
     }
 
-    /// Whether a real server has refused a connection, or let one wait for too long, since the sweep before. The reply's
-    /// entry is touched by the real server alone: its time is that of the SYN until an answer comes.
+    /// Whether a real server has refused a connection, or let one wait for too long, since the sweep before. Nobody else
+    /// touches its direction, whose time is that of the SYN until an answer comes.
     fn judge(&mut self, reply: Half) {
         if reply.flags & (flags::SYN_ACK | flags::ADOPTED) != 0 {
             return;

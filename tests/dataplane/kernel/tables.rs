@@ -154,10 +154,13 @@ where
     }
 }
 
-/// Of a next hop that is not known nothing counts.
 fn timeless<A>(entry: Connection<A>) -> Connection<A> {
-    let next_hop = if entry.next_hop.mtu == 0 { NextHop::default() } else { entry.next_hop };
-    Connection { last_seen: 0, next_hop, ..entry }
+    Connection { last_seen: 0, next_hop: known(entry.next_hop), ..entry }
+}
+
+/// Of a next hop that is not known nothing counts.
+fn known(next_hop: NextHop) -> NextHop {
+    if next_hop.mtu == 0 { NextHop::default() } else { next_hop }
 }
 
 fn template_timeless(template: Template) -> Template {
@@ -165,5 +168,5 @@ fn template_timeless(template: Template) -> Template {
 }
 
 fn half_timeless<A>(entry: HalfOpen<A>) -> HalfOpen<A> {
-    HalfOpen { connection: timeless(entry.connection), ..entry }
+    HalfOpen { connection: timeless(entry.connection), way_back: known(entry.way_back), answered: 0, ..entry }
 }

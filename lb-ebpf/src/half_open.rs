@@ -1,0 +1,140 @@
+//! Where a TCP connection is until its handshake is proven: in one entry, by its client's tuple.
+//!
+//! The real server's packets find it by the tuple that they are known to answer ([`replies`]). Where that is not known,
+//! because several virtual servers share the real server or the source is translated too, a second entry stands at the
+//! reply's tuple and shows the way: a signpost.
+
+use lb_common::{
+    addr::{Address, Protocol},
+    connection::{ConnectionKey, HalfOpen, flags},
+};
+
+use crate::{
+    connection,
+    desk::Desk,
+    replies,
+    tables::{Refused, Tables},
+};
+
+/// Puts the connection of the tuple on the desk there: `desk.entry` is the direction of that tuple, `desk.other` the opposite
+/// one, `desk.original` the client's tuple, `desk.other_key` the real server's. False when there is none.
+#[inline(never)]
+pub(crate) fn find<A: Address, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> bool {
+    if replies::infer(tables, Protocol::Tcp, &desk.arrival.datagram.key, &mut desk.original)
+        && let Some(half) = tables.half_open(&desk.original)
+        && is_answered_by(half, &desk.arrival.datagram.key)
+    {
+        take(half, desk, true);
+        return true;
+    }
+    desk.original.copy_from(&desk.arrival.datagram.key);
+    let Some(half) = tables.half_open(&desk.original) else { return false };
+    if half.connection.flags & flags::REPLY == 0 {
+        take(half, desk, false);
+        return true;
+    }
+    desk.original.reverse_from(&half.connection.translated);
+    if let Some(half) = tables.half_open(&desk.original)
+        && is_answered_by(half, &desk.arrival.datagram.key)
+    {
+        take(half, desk, true);
+        return true;
+    }
+    false
+}
+
+/// Whether a packet of this tuple is the real server's of this connection, not that of another one, which does not have it.
+#[inline(always)]
+fn is_answered_by<A: Address>(half: &HalfOpen<A>, reply: &ConnectionKey<A>) -> bool {
+    half.connection.flags & flags::REPLY == 0 && half.connection.translated.answers(reply)
+}
+
+/// Copies both directions.
+#[inline(never)]
+fn take<A: Address>(half: &HalfOpen<A>, desk: &mut Desk<A>, is_reply: bool) {
+    let (request, reply) =
+        if is_reply { (&mut desk.other, &mut desk.entry) } else { (&mut desk.entry, &mut desk.other) };
+    request.copy_from(&half.connection);
+    desk.other_key.reverse_from(&half.connection.translated);
+    reply.translated.reverse_from(&desk.original);
+    reply.l3_delta = half.reply_l3_delta;
+    reply.l4_delta = half.reply_l4_delta;
+    reply.next_hop.copy_from(&half.way_back);
+    reply.flags = half.reply_flags;
+    reply.generation = half.reply_generation;
+    reply.last_seen = half.answered;
+    reply.real_server = half.connection.real_server;
+    desk.server_sequence = half.server_sequence;
+}
+
+/// Keeps what has become of `desk.entry` and of the sequence number.
+#[inline(always)]
+pub(crate) fn keep<A: Address, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) {
+    let Some(stored) = tables.half_open(&desk.original) else { return };
+    let entry = &desk.entry;
+    if entry.flags & flags::REPLY == 0 {
+        stored.connection.copy_from(entry);
+        return;
+    }
+    stored.server_sequence = desk.server_sequence;
+    stored.reply_flags = entry.flags;
+    stored.answered = entry.last_seen;
+    stored.way_back.copy_from(&entry.next_hop);
+    stored.reply_generation = entry.generation;
+}
+
+/// Whether the real server's packets find the client's connection on the desk.
+#[inline(always)]
+pub(crate) fn is_whole<A: Address, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> bool {
+    replies::are_inferred(tables, desk) || tables.half_open(&desk.other_key).is_some()
+}
+
+/// Removes the connection on the desk.
+#[inline(always)]
+pub(crate) fn remove<A: Address, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) {
+    tables.remove_half_open(&desk.original);
+    if (desk.entry.flags | desk.other.flags) & flags::SIGNPOST != 0 {
+        tables.remove_half_open(&desk.other_key);
+    }
+}
+
+/// Adds the connection of `desk.entry`, whose replies have the tuple `desk.other_key`: the signpost first, if it takes one.
+/// If anything is refused, nothing was added.
+#[inline(always)]
+pub(crate) fn add<A: Address, T: Tables<A>>(
+    tables: &mut T,
+    desk: &mut Desk<A>,
+    signpost: bool,
+) -> Result<(), Refused> {
+    let arrival = &desk.arrival;
+    let key = &arrival.datagram.key;
+    let half = &mut desk.half;
+    let at_reply = &mut half.connection;
+    desk.key.reverse_from(key);
+    let reply_flags = desk.entry.flags | flags::REPLY;
+    connection::write(at_reply, &desk.other_key, &desk.key, reply_flags, desk.entry.real_server, arrival.now);
+    at_reply.next_hop.copy_from(&desk.way_back);
+    half.reply_l3_delta = at_reply.l3_delta;
+    half.reply_l4_delta = at_reply.l4_delta;
+    half.way_back.copy_from(&desk.way_back);
+    half.reply_flags = reply_flags;
+    half.reply_generation = 0;
+    half.answered = arrival.now;
+    half.server_sequence = 0;
+    if signpost {
+        tables.insert_half_open(&desk.other_key, half)?;
+        desk.entry.flags |= flags::SIGNPOST;
+    }
+    half.connection.copy_from(&desk.entry);
+    let added = tables.insert_half_open(key, half);
+    if added.is_err() && signpost {
+        tables.remove_half_open(&desk.other_key);
+    }
+    added
+}
+
+/// Whether the connection of the client's tuple `desk.key` has the replies of the tuple `desk.other_key`.
+#[inline(always)]
+pub(crate) fn owns_replies<A: Address, T: Tables<A>>(tables: &mut T, desk: &Desk<A>) -> bool {
+    tables.half_open(&desk.key).is_some_and(|half| half.connection.translated.answers(&desk.other_key))
+}
