@@ -166,13 +166,11 @@ pub(crate) fn scheduling_table(pool: &[(u32, u32)]) -> Vec<u32> {
 }
 
 fn add_routes(memory: &mut Memory) {
-    for host in 2..15 {
-        memory.v4.unresolved.push(Ipv4Addr::new(198, 51, 100, host).into());
-        memory.v4.unresolved.push(Ipv4Addr::new(198, 51, 100, 32 + host).into());
-        memory.v6.unresolved.extend((1..5).map(|network| v6(network, host)));
-    }
-    memory.v6.unresolved.extend((1..5).map(|network| v6(network, 15)));
-    memory.v4.unresolved.extend((2..31).chain(34..63).map(|host| V4::from(Ipv4Addr::new(10, 0, 0, host))));
+    // The first address of an IPv4 network is a host's like any other; that of an IPv6 network is every router's.
+    let hosts = |count: u8| (0..count - 1).filter(|host| *host != 1).flat_map(|host| [host, 32 + host]);
+    memory.v4.unresolved.extend(hosts(16).map(|host| V4::from(Ipv4Addr::new(198, 51, 100, host))));
+    memory.v4.unresolved.extend(hosts(32).map(|host| V4::from(Ipv4Addr::new(10, 0, 0, host))));
+    memory.v6.unresolved.extend((1..5).flat_map(|network| (2..16).map(move |host| v6(network, host))));
     for (address, wire, mac) in NEIGHBOURS {
         let mtu = if NARROW.contains(address) { NARROW_MTU } else { wire.mtu };
         let next_hop = NextHop { mtu, ..next_hop(*wire, *mac) };
