@@ -166,13 +166,17 @@ pub(crate) fn scheduling_table(pool: &[(u32, u32)]) -> Vec<u32> {
 }
 
 fn add_routes(memory: &mut Memory) {
-    for host in 2..15 {
+    // The lowest address of a network is one like others since Linux 5.14; the next one is the balancer's own.
+    for host in std::iter::once(0).chain(2..15) {
         memory.v4.unresolved.push(Ipv4Addr::new(198, 51, 100, host).into());
         memory.v4.unresolved.push(Ipv4Addr::new(198, 51, 100, 32 + host).into());
+    }
+    for host in 2..15 {
         memory.v6.unresolved.extend((1..5).map(|network| v6(network, host)));
     }
     memory.v6.unresolved.extend((1..5).map(|network| v6(network, 15)));
-    memory.v4.unresolved.extend((2..31).chain(34..63).map(|host| V4::from(Ipv4Addr::new(10, 0, 0, host))));
+    let inside = [0, 32].into_iter().chain(2..31).chain(34..63);
+    memory.v4.unresolved.extend(inside.map(|host| V4::from(Ipv4Addr::new(10, 0, 0, host))));
     for (address, wire, mac) in NEIGHBOURS {
         let mtu = if NARROW.contains(address) { NARROW_MTU } else { wire.mtu };
         let next_hop = NextHop { mtu, ..next_hop(*wire, *mac) };
