@@ -48,15 +48,15 @@ impl Idle {
     }
 }
 
-/// Of two real servers, since the last one cannot be removed; the other one gets no connections.
+/// Of two real servers, since the last one cannot be removed; the other one gets no connections before.
 fn virtual_server(site: &Site, vip: SocketAddr) -> String {
     let name = if vip.is_ipv4() { "four" } else { "six" };
     let address = SocketAddr::new(site.servers[0].address(vip.ip()).ip(), PORT);
     let other = SocketAddr::new(address.ip(), PORT + 1);
     format!(
-        "[[virtual_server]]\nname = \"{name}\"\naddress = \"{vip}\"\n\
-         real_server = [{{ name = \"idle\", address = \"{address}\" }}, \
-         {{ name = \"other\", address = \"{other}\", weight = 0 }}]\n\n"
+        "[[virtual_server]]\nname = \"{name}\"\naddress = \"{vip}\"\nscheduler = \"fo\"\n\
+         real_server = [{{ name = \"idle\", address = \"{address}\", weight = 2 }}, \
+         {{ name = \"other\", address = \"{other}\" }}]\n\n"
     )
 }
 

@@ -124,7 +124,8 @@ fn every_state_has_its_own_idle_time_and_every_virtual_server_too() {
             let mut expected: Vec<u16> =
                 numbers.iter().flat_map(|&number| [client(number).port(); 2]).collect();
             let mut ports = kernel.ports();
-            (ports.sort_unstable(), expected.sort_unstable());
+            ports.sort_unstable();
+            expected.sort_unstable();
             assert_eq!(ports, expected, "after {moment} ticks these are left: {names:?}");
 
             let active = names.iter().filter(|name| ACTIVE.contains(name)).count() as u64;
