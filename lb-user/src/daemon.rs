@@ -335,7 +335,13 @@ impl Daemon {
         }
     }
 
-    fn tell(&mut self, news: Vec<News>) {
+    fn tell(&mut self, mut news: Vec<News>) {
+        let new = news.iter().filter(|news| news.is_new()).count();
+        if new > journal::REMEMBERED {
+            news.retain(|news| !news.is_new());
+            let words = format!("{new} virtual servers and real servers are new, too many to name each");
+            self.note(Kind::State, "configuration", &words);
+        }
         for news in news {
             match news {
                 News::RealServer { name, from: None, to } => {
@@ -344,7 +350,7 @@ impl Daemon {
                 News::RealServer { name, from: Some(from), to } => {
                     self.note(Kind::State, &name, &format!("{name} goes from {from} to {to}"));
                 }
-                News::Quorum { name, up } => {
+                News::Quorum { name, up, is_new: _ } => {
                     let word = if up { "met" } else { "lost" };
                     self.note(Kind::Quorum, &name, &format!("quorum of {name} is {word}"));
                 }

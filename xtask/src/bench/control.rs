@@ -77,7 +77,7 @@ fn apply(subject: &Subject, servers: u32) -> Result<[f64; 6]> {
     let (_, check) = timed(|| daemon.xlb(&["check", "-c", &file.display().to_string()]))?;
     let (said, apply) = timed(|| daemon.xlb(&["reload"]))?;
     let added = said.lines().count();
-    ensure!(added > servers as usize - 1, "a reload of {servers} virtual servers said {added} lines");
+    ensure!(added + 1 >= servers as usize, "a reload of {servers} virtual servers said {added} lines");
     let (_, unchanged) = timed(|| daemon.xlb(&["reload"]))?;
     let weights = weigh(&daemon)?;
     let [now, most] = memory(daemon.process.pid())?;
