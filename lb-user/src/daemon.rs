@@ -336,7 +336,13 @@ impl Daemon {
         }
     }
 
-    fn tell(&mut self, news: Vec<News>) {
+    fn tell(&mut self, mut news: Vec<News>) {
+        let new = news.iter().filter(|news| news.is_new()).count();
+        if new > journal::REMEMBERED {
+            news.retain(|news| !news.is_new());
+            let words = format!("{new} virtual servers and real servers are new, too many to name each");
+            self.note(Kind::State, "configuration", &words);
+        }
         for news in news {
             match news {
                 News::RealServer { name, from: None, to } => {
@@ -346,7 +352,7 @@ impl Daemon {
                     self.note(Kind::State, &name, &format!("{name} goes from {from} to {to}"));
                 }
                 News::Lost(real_servers) => self.part(real_servers),
-                News::Quorum { name, up } => {
+                News::Quorum { name, up, is_new: _ } => {
                     let word = if up { "met" } else { "lost" };
                     self.note(Kind::Quorum, &name, &format!("quorum of {name} is {word}"));
                 }

@@ -95,9 +95,18 @@ pub(super) enum News {
         name: String,
         /// Met, or lost.
         up: bool,
+        /// The virtual server was not there before.
+        is_new: bool,
     },
     /// Indices of real servers whose connections end with a reset from now on.
     Lost(HashSet<u32>),
+}
+
+impl News {
+    /// That something is there now, not that it has changed.
+    pub(super) const fn is_new(&self) -> bool {
+        matches!(self, Self::RealServer { from: None, .. } | Self::Quorum { is_new: true, .. })
+    }
 }
 
 impl Engine {
@@ -322,8 +331,9 @@ impl Engine {
                 }
                 states.insert(index, member.state);
             }
-            if self.pools.get(&server.name).map(|pool| pool.up) != Some(pool.up) {
-                news.push(News::Quorum { name: server.name.clone(), up: pool.up });
+            let before = self.pools.get(&server.name).map(|pool| pool.up);
+            if before != Some(pool.up) {
+                news.push(News::Quorum { name: server.name.clone(), up: pool.up, is_new: before.is_none() });
             }
         }
         self.states = states;

@@ -4,6 +4,7 @@
 //! kernel counts them.
 
 mod checks;
+mod command;
 mod pools;
 mod tables;
 
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use lb_tests::{Daemon, Shape, Site};
 
+use self::command::weigh;
 use self::pools::{Pools, SIZES};
 use super::spread::Spread;
 use super::table::{Column, Row, Table, grouped};
@@ -39,7 +41,7 @@ pub(crate) fn run(subject: &Subject) -> Result<Vec<Table>> {
 fn configurations(subject: &Subject, rounds: u32) -> Result<Table> {
     let mut rows = Vec::new();
     for servers in SIZES {
-        let mut samples: [Vec<f64>; 6] = Default::default();
+        let mut samples: [Vec<f64>; 7] = Default::default();
         for round in 1..=rounds {
             eprintln!("control: {servers} virtual servers, round {round} of {rounds}");
             let measured = apply(subject, servers)?;
@@ -58,7 +60,8 @@ fn configurations(subject: &Subject, rounds: u32) -> Result<Table> {
             Column::new("check", "ms", 1),
             Column::new("apply", "ms", 1),
             Column::new("reload without change", "ms", 1),
-            Column::new("weight command", "ms", 1),
+            Column::new("weight command to the data plane", "ms", 1),
+            Column::new("to its end", "ms", 1),
             Column::new("memory", "MB", 1),
             Column::new("at most", "MB", 1),
         ],
@@ -69,7 +72,7 @@ fn configurations(subject: &Subject, rounds: u32) -> Result<Table> {
 }
 
 /// In milliseconds and megabytes, in the order of the columns.
-fn apply(subject: &Subject, servers: u32) -> Result<[f64; 6]> {
+fn apply(subject: &Subject, servers: u32) -> Result<[f64; 7]> {
     let site = Site::create(Shape { servers: 0, ..Shape::default() })?;
     let daemon = Daemon::start_with(&site, &subject.program, ROOM, &Pools::small().to_string())?;
     daemon.configure(&site, &Pools { servers, ..Pools::small() }.to_string())?;
@@ -77,11 +80,11 @@ fn apply(subject: &Subject, servers: u32) -> Result<[f64; 6]> {
     let (_, check) = timed(|| daemon.xlb(&["check", "-c", &file.display().to_string()]))?;
     let (said, apply) = timed(|| daemon.xlb(&["reload"]))?;
     let added = said.lines().count();
-    ensure!(added > servers as usize - 1, "a reload of {servers} virtual servers said {added} lines");
+    ensure!(added + 1 >= servers as usize, "a reload of {servers} virtual servers said {added} lines");
     let (_, unchanged) = timed(|| daemon.xlb(&["reload"]))?;
-    let weights = weigh(&daemon)?;
+    let [reached, ended] = weigh(&site, &daemon)?;
     let [now, most] = memory(daemon.process.pid())?;
-    Ok([check, apply, unchanged, weights, now, most])
+    Ok([check, apply, unchanged, reached, ended, now, most])
 }
 
 /// A new table for each weight, by the size of the pool.
@@ -93,7 +96,8 @@ fn maglev(subject: &Subject, rounds: u32) -> Result<Table> {
             let site = Site::create(Shape { servers: 0, ..Shape::default() })?;
             let pools = Pools { real_servers, scheduler, ..Pools::small() };
             let daemon = Daemon::start_with(&site, &subject.program, ROOM, &pools.to_string())?;
-            let times: Result<Vec<f64>> = (0..rounds).map(|_| weigh(&daemon)).collect();
+            let times: Result<Vec<f64>> =
+                (0..rounds).map(|_| weigh(&site, &daemon).map(|[reached, _]| reached)).collect();
             commands.push(Some(Spread::of(&times?).median));
         }
         rows.push(Row { name: format!("{real_servers} real servers"), ours: true, figures: commands });
@@ -104,17 +108,11 @@ fn maglev(subject: &Subject, rounds: u32) -> Result<Table> {
         columns: vec![Column::new("mh, 65,537 slots", "ms", 1), Column::new("wlc, 100 slots each", "ms", 1)],
         rows,
         drawn: 0,
-        notes: vec!["The command's own start and end included. A pool has 256 real servers at most.".into()],
+        notes: vec![
+            "From the command's start to the table's being in place. A pool has 256 real servers at most."
+                .into(),
+        ],
     })
-}
-
-/// Weight commands to the first real server, each with another weight: the median in milliseconds.
-fn weigh(daemon: &Daemon) -> Result<f64> {
-    let name = format!("{}/{}", Pools::name(0), Pools::small().real_server(0, 0));
-    let commands = (2..23).map(|weight: u32| {
-        timed(|| daemon.xlb(&["weight", &name, &weight.to_string()])).map(|(_, time)| time)
-    });
-    Ok(Spread::of(&commands.collect::<Result<Vec<_>>>()?).median)
 }
 
 /// A command's answer, and how long it took, in milliseconds.
