@@ -10,6 +10,7 @@ mod keepalived;
 mod resolve;
 mod syntax;
 mod value;
+mod vrrp_key;
 mod vrrp_routes;
 mod vrrp_track;
 mod vrrp_value;
