@@ -11,6 +11,7 @@ mod pieces;
 mod resolve;
 mod syntax;
 mod value;
+mod vrrp_key;
 mod vrrp_routes;
 mod vrrp_track;
 mod vrrp_value;

@@ -1,6 +1,6 @@
 //! VRRP: which node owns the virtual addresses. RFC 9568 (version 3) and RFC 3768 (version 2).
 //!
-//! The core ([`advert`], [`accept`], [`router`], [`group`], [`tracker`]) is pure; [`task`] drives it.
+//! The core ([`advert`], [`trailer`], [`accept`], [`router`], [`group`], [`tracker`]) is pure; [`task`] drives it.
 
 pub mod accept;
 pub mod advert;
@@ -25,6 +25,7 @@ pub mod state;
 pub mod status;
 pub mod task;
 pub mod tracker;
+pub mod trailer;
 mod unit;
 mod watch;
 

@@ -158,21 +158,20 @@ fn routes_and_rules_follow_the_role() -> Result<()> {
         virtual_rules = ["from 10.9.0.100 table 100 priority 50", "to 2001:db8:7::/48 iif eth0 table 1000 priority 60"]
         "#;
     let mut pair = Pair::create()?;
-    let shown = |node: &Node| -> Result<[String; 4]> {
+    let shown = |node: &Node| -> Result<[String; 3]> {
         Ok([
             node.ip("route show table all proto 120")?,
             node.ip("rule show table 100")?,
-            node.ip("-6 route show table 1000")?,
             node.ip("-6 rule show table 1000")?,
         ])
     };
     let has_all = |node: &Node| {
-        shown(node).is_ok_and(|[v4, rules, v6, rules_v6]| {
-            v4.contains("203.0.113.0/24 via 10.9.0.50 dev eth0 table 100 src 10.9.0.100 metric 5")
-                && v4.contains("198.51.100.0/24 dev eth0 scope link")
-                && v4.contains("blackhole 192.0.2.0/24 table 100")
+        shown(node).is_ok_and(|[routes, rules, rules_v6]| {
+            routes.contains("203.0.113.0/24 via 10.9.0.50 dev eth0 table 100 src 10.9.0.100 metric 5")
+                && routes.contains("198.51.100.0/24 dev eth0 scope link")
+                && routes.contains("blackhole 192.0.2.0/24 table 100")
                 && rules.contains("50:\tfrom 10.9.0.100 lookup 100")
-                && v6.contains("2001:db8:7::/48 dev eth0 proto 120")
+                && routes.contains("2001:db8:7::/48 dev eth0 table 1000")
                 && rules_v6.contains("60:\tfrom all to 2001:db8:7::/48 iif eth0 lookup 1000")
         })
     };
@@ -189,10 +188,12 @@ fn routes_and_rules_follow_the_role() -> Result<()> {
         wait_until("the owner's routes", PATIENCE, || {
             has_all(&pair.nodes[owner]) && has_none(&pair.nodes[1 - owner])
         })
+        .with_context(|| format!("{owner}: {:?}", pair.nodes.each_ref().map(shown)))
     };
     moved_to(&pair, 0)?;
     let first = &pair.nodes[0];
-    ensure!(first.vrrp()?["routes"].as_array().is_some_and(|all| all.len() == 4), "{}", first.vrrp()?);
+    let before = first.vrrp()?;
+    ensure!(before["routes"].as_array().is_some_and(|all| all.len() == 4), "{before}");
 
     for gone in [
         "route del 203.0.113.0/24 table 100",
@@ -203,7 +204,7 @@ fn routes_and_rules_follow_the_role() -> Result<()> {
         first.ip(gone)?;
         wait_until("it is put back", PATIENCE, || has_all(first))?;
     }
-    ensure!(first.vrrp()?["transitions"] == 1);
+    ensure!(first.vrrp()?["transitions"] == before["transitions"], "{before}");
 
     first.xlb(&["vrrp", "release"])?;
     moved_to(&pair, 1)?;
@@ -229,4 +230,50 @@ fn routes_and_rules_follow_the_role() -> Result<()> {
     ensure!(pair.nodes[0].ip("route show table 100")?.contains("blackhole 192.0.2.128/25"));
     ensure!(pair.nodes[0].ip("rule show")?.contains("from 10.9.0.101 lookup 101"));
     Ok(())
+}
+
+#[test]
+fn keys_are_changed_without_a_change_of_roles() -> Result<()> {
+    let mut pair = Pair::create()?;
+    let configure = |node: &Node, keys: [u8; 2], more: &str| {
+        let [own, other] = keys.map(|key| {
+            let file = node.directory().join(format!("key{key}"));
+            std::fs::write(&file, format!("hex:{}", format!("{key:02x}").repeat(32)))?;
+            Ok::<_, anyhow::Error>(format!("key_id = {key}, secret_file = {file:?}"))
+        });
+        let (own, other) = (own?, other?);
+        node.configure(&format!(
+            "authentication = {{ type = \"hmac-sha256\", {own}, accept = [{{ {other} }}]{more} }}"
+        ))
+    };
+    for node in &mut pair.nodes {
+        configure(node, [1, 2], "")?;
+        node.start()?;
+    }
+    pair.is_owned_by(0)?;
+    let settled = || Ok::<_, anyhow::Error>([pair.nodes[0].vrrp()?, pair.nodes[1].vrrp()?]);
+    let before = settled()?;
+    for keys in [[2, 1], [2, 3]] {
+        for node in &pair.nodes {
+            configure(node, keys, "")?;
+            node.xlb(&["reload"])?;
+        }
+        let heard = pair.nodes[1].vrrp()?["adverts"]["received"].as_u64();
+        wait_until("adverts with the new key", PATIENCE, || {
+            pair.nodes[1]
+                .vrrp()
+                .is_ok_and(|now| now["adverts"]["received"].as_u64() > heard.map(|heard| heard + 3))
+        })?;
+    }
+    let after = settled()?;
+    for (before, after) in before.iter().zip(&after) {
+        ensure!(before["transitions"] == after["transitions"], "{before} {after}");
+        ensure!(after["adverts"]["rejected"].as_object().is_some_and(serde_json::Map::is_empty), "{after}");
+    }
+    configure(&pair.nodes[1], [3, 4], "")?;
+    pair.nodes[1].xlb(&["reload"])?;
+    wait_until("an unknown key is said", PATIENCE, || {
+        let says = |shown: serde_json::Value| shown["adverts"]["rejected"]["unknown-key"].as_u64() > Some(0);
+        pair.nodes[1].vrrp().is_ok_and(says)
+    })
 }

@@ -4,6 +4,7 @@
 const WORDS: &[(&str, &str)] = &[
     ("advert_int", "`advert_interval`"),
     ("alpha", "`initial_state = \"down\"`, the default"),
+    ("auth_hmac", "`authentication = { type = \"hmac-sha256\", key_id = 1, secret_file = \"FILE\" }`"),
     ("auth_pass", "`authentication = { type = \"pass\", secret_file = \"FILE\" }`"),
     ("connect_ip", "`address` in the check"),
     ("connect_port", "`port` in the check"),
@@ -30,6 +31,8 @@ const WORDS: &[(&str, &str)] = &[
     ("unicast_src_ip", "`source_address`"),
     ("uthreshold", "`max_connections`"),
     ("virtualhost", "`host` in the check"),
+    ("vrrp_track_file", "`[[vrrp_file]]`"),
+    ("vrrp_track_process", "`[[vrrp_process]]`"),
 ];
 
 /// What to write instead of keepalived's word.

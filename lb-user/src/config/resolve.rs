@@ -11,6 +11,7 @@ mod rules;
 mod virtual_server;
 mod vrrp;
 mod vrrp_instance;
+mod vrrp_key;
 mod vrrp_rules;
 mod vrrp_track;
 

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use super::{
+    vrrp_key::{Authentication, Hmac, Key, Mode},
     vrrp_routes::{RouteKind, VirtualRoute, VirtualRule},
     vrrp_track::{File, Kind, Process, Script, Tracked},
 };
@@ -161,21 +162,6 @@ pub enum Scope {
     Link,
     /// On this host.
     Host,
-}
-
-/// How advertisements are authenticated.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Authentication {
-    /// Version 2's plain password, padded with zeros. Keeps a wrongly configured router out, not an attacker.
-    Pass([u8; 8]),
-}
-
-impl fmt::Debug for Authentication {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Pass(_) => f.write_str("Pass(..)"),
-        }
-    }
 }
 
 /// Commands run without a shell, with the arguments type, name, state and priority appended.

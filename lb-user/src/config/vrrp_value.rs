@@ -101,7 +101,7 @@ pub(super) fn process(value: &DeValue<'_>) -> Result<Vec<String>, Wrong> {
     };
     match words.first() {
         None => Err(Wrong::value(EXPECTED, "is empty").help(HELP)),
-        Some(first) if first.is_empty() => Err(Wrong::value(EXPECTED, "begins with nothing").help(HELP)),
+        Some(&"") => Err(Wrong::value(EXPECTED, "begins with nothing").help(HELP)),
         Some(_) if words.iter().any(|word| word.contains('\0')) => {
             Err(Wrong::value(EXPECTED, "contains a zero byte").help(HELP))
         }

@@ -198,7 +198,7 @@ mod tests {
             ("prohibit", "! nothing follows `prohibit`"),
             ("192.0.2.1/24 dev eth1", "! `192.0.2.1/24` has bits beyond its prefix: 192.0.2.0/24 is meant"),
             ("192.0.2.0/33", "! `192.0.2.0/33` is not an address with or without a prefix length"),
-            ("192.0.2.0/24 vai 10.0.0.1", "! `vai` is not known: did you mean `via`?"),
+            ("192.0.2.0/24 dev eth1 tabel 5", "! `tabel` is not known: did you mean `table`?"),
             ("192.0.2.0/24 nexthop via", "! `nexthop` is not known: via, dev, src, table, metric"),
             ("192.0.2.0/24 via", "! nothing follows `via`"),
             ("192.0.2.0/24 via eth1", "! `eth1` is not an address"),

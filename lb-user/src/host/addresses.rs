@@ -12,7 +12,7 @@ use netlink_packet_route::{
 use nix::errno::Errno;
 use rtnetlink::{Handle, MulticastGroup, packet_core::ErrorMessage, sys::SocketAddr};
 
-use super::routes::Routes;
+use super::routes::{self, Routes};
 use crate::config::vrrp::Scope;
 
 /// An address was not put or not removed.
@@ -33,7 +33,7 @@ pub enum Change {
     Put(IpAddr),
     /// An address is gone.
     Gone(IpAddr),
-    /// A route or a rule is gone.
+    /// A route or a rule of ours is gone.
     PathGone,
 }
 
@@ -159,9 +159,12 @@ impl Changes {
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelAddress(message)) => {
                     ip(&message).map(Change::Gone)
                 }
-                NetlinkPayload::InnerMessage(
-                    RouteNetlinkMessage::DelRoute(_) | RouteNetlinkMessage::DelRule(_),
-                ) => Some(Change::PathGone),
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelRoute(message)) => {
+                    routes::is_ours(&message).then_some(Change::PathGone)
+                }
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelRule(message)) => {
+                    routes::is_our_rule(&message).then_some(Change::PathGone)
+                }
                 // Other groups are not joined; an overrun means that something was missed.
                 NetlinkPayload::Overrun(_) => Some(Change::Interface),
                 _ => None,

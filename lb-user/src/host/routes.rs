@@ -81,9 +81,8 @@ impl Routes {
                 rules.push(rule?);
             }
         }
-        routes.retain(|route| route.header.protocol == RouteProtocol::Other(PROTOCOL));
-        let ours = RuleAttribute::Protocol(RouteProtocol::Other(PROTOCOL));
-        rules.retain(|rule| rule.attributes.contains(&ours));
+        routes.retain(is_ours);
+        rules.retain(is_our_rule);
         let count = routes.len() + rules.len();
         for rule in rules {
             unless_gone(self.0.rule().del(rule).execute().await)?;
@@ -93,6 +92,14 @@ impl Routes {
         }
         Ok(count)
     }
+}
+
+pub(super) fn is_ours(route: &RouteMessage) -> bool {
+    route.header.protocol == RouteProtocol::Other(PROTOCOL)
+}
+
+pub(super) fn is_our_rule(rule: &RuleMessage) -> bool {
+    rule.attributes.contains(&RuleAttribute::Protocol(RouteProtocol::Other(PROTOCOL)))
 }
 
 fn unless_gone(done: Result<(), rtnetlink::Error>) -> Result<(), rtnetlink::Error> {

@@ -22,8 +22,9 @@ use crate::{
         router::{Action, MISSED},
         script::ScriptUser,
         state::State,
-        task::{Command, Event},
+        task::{Command, Event, wall_clock},
         tracker::Reading,
+        trailer,
         unit::{Member, Unit, split},
         watch::{Readings, Report, Watchers},
     },
@@ -219,7 +220,10 @@ impl Driver {
                 let mut alarm = |reason: String| {
                     raise((&mut self.alarms, &self.events), &instance.name, peer, reason, now);
                 };
-                match accept(&instance, &self.own, datagram) {
+                let member = &mut unit.members[index];
+                let accepted = accept(&instance, &self.own, datagram)
+                    .and_then(|heard| member.admit(&heard, peer, wall_clock()).map(|()| heard));
+                match accepted {
                     Ok(heard) => {
                         heard.mismatches.iter().for_each(|mismatch| alarm(mismatch.to_string()));
                         unit.on_heard(index, &heard, peer, now);
@@ -294,7 +298,16 @@ impl Driver {
             self.publish(Event::Owns { instance: instance.name.clone(), until });
         }
         let Some(source) = member.source else { return };
-        let password = instance.authentication.as_ref().map(|Authentication::Pass(p)| *p);
+        let authentication = instance.authentication.as_ref();
+        let password = match authentication {
+            Some(Authentication::Pass(password)) => Some(*password),
+            Some(Authentication::Hmac(_)) | None => None,
+        };
+        let signing = authentication.and_then(Authentication::signing);
+        let signing = signing.map(|key| (key, member.next_sequence(wall_clock())));
+        let sign = |message: &[u8]| {
+            signing.map_or_else(Vec::new, |(key, sequence)| trailer::sign(key, sequence, source, message))
+        };
         let packet = Packet {
             version: instance.version,
             virtual_router_id: instance.virtual_router_id,
@@ -308,7 +321,7 @@ impl Driver {
         let to = if instance.unicast_peers.is_empty() { &everyone[..] } else { &instance.unicast_peers };
         for destination in to {
             let path = Path { source, destination: *destination };
-            match self.links.send(&link_of(&instance), path, &packet.encode(path)) {
+            match self.links.send(&link_of(&instance), path, &packet.encode_signed(path, sign)) {
                 Ok(()) => member.adverts.sent += 1,
                 Err(error) => {
                     member.adverts.failed += 1;

@@ -1,7 +1,7 @@
 //! Reads files that are tracked: each holds a number.
 //!
-//! Ten reads of a few bytes a second cost nothing that could be measured, and see what notification (inotify) does not:
-//! files that a mount covers, that are on other hosts, whose directory comes later.
+//! It looks ten times a second instead of being notified (inotify): a few bytes are read soon, and it sees files that a
+//! mount covers, that are on other hosts, whose directory comes later.
 
 use std::{
     fmt, fs,

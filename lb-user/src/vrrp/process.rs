@@ -114,7 +114,8 @@ mod tests {
 
     #[test]
     fn a_name_may_hold_anything() {
-        let cases: [(&[u8], Option<(&[u8], u8)>); 4] = [
+        type Case = (&'static [u8], Option<(&'static [u8], u8)>);
+        let cases: [Case; 4] = [
             (b"7 (nginx) S 1 7", Some((b"nginx", b'S'))),
             (b"7 (a) b (c) Z 1 7", Some((b"a) b (c", b'Z'))),
             (b"7 () R 1", Some((b"", b'R'))),

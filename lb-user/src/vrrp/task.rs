@@ -1,6 +1,10 @@
 //! Drives every instance of the daemon: waits for packets, timers, changes of the host and commands.
 
-use std::{io, net::IpAddr, time::Instant};
+use std::{
+    io,
+    net::IpAddr,
+    time::{Instant, SystemTime},
+};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -148,6 +152,12 @@ pub async fn run(
     // Addresses are removed before the process ends. Only a panic there could be reported.
     let _ = keeper.await;
     ended
+}
+
+/// What other nodes' clocks are compared with.
+#[expect(clippy::disallowed_methods, reason = "signatures carry the time of day")]
+pub(super) fn wall_clock() -> SystemTime {
+    SystemTime::now()
 }
 
 fn clock() -> Instant {

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
         state::State,
         status::{Adverts, InstanceStatus, Peer, TrackerStatus},
         tracker::{Effect, Reading, Standing, standing},
+        trailer::{Marks, Sequence, window},
         watch::Readings,
     },
 };
@@ -34,6 +35,9 @@ pub(super) struct Member {
     /// When the lifetime of its addresses is to be renewed; none while it is not master.
     pub(super) renewal: Option<Instant>,
     pub(super) adverts: Adverts,
+    /// Of the last advertisement that was signed.
+    signed: Option<Sequence>,
+    marks: Marks,
     /// As last published.
     state: State,
     master: Option<IpAddr>,
@@ -69,6 +73,8 @@ impl Member {
             source: None,
             renewal: None,
             adverts: Adverts::default(),
+            signed: None,
+            marks: Marks::default(),
             state: State::Init,
             master: None,
             transitions: 0,
@@ -85,6 +91,19 @@ impl Member {
         }
         self.state = state;
         self.master = self.source.filter(|_| state == State::Master);
+    }
+
+    /// For the trailer of the next advertisement.
+    pub(super) fn next_sequence(&mut self, wall: SystemTime) -> Sequence {
+        let next = Sequence::after(self.signed, wall, window(self.instance.advert_interval));
+        self.signed = Some(next);
+        next
+    }
+
+    /// Whether what was heard is new, as far as it says when it was sent.
+    pub(super) fn admit(&mut self, heard: &Heard, source: IpAddr, wall: SystemTime) -> Result<(), Reject> {
+        let Some(sequence) = heard.sequence else { return Ok(()) };
+        self.marks.admit(source, sequence, wall, window(self.instance.advert_interval))
     }
 
     pub(super) fn refused(&mut self, reason: Reject) {

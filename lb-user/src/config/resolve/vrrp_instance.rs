@@ -1,22 +1,19 @@
 //! `[[vrrp_instance]]`.
 
-use std::{
-    net::IpAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 use toml::{Spanned, de::DeValue};
 
 use super::{
     check_kind::command,
+    vrrp_key::authentication,
     vrrp_track::{Declarations, Reference, references, warn_of_missing},
 };
 use crate::config::{
     Host,
     diagnostic::{Diagnostic, Span},
     file::Section,
-    value::{Wrong, boolean, choice, duration, duration_or_zero, interface, name, number, path},
+    value::{Wrong, boolean, choice, duration, duration_or_zero, interface, name, number},
     vrrp::{
         Authentication, Checksum, Notify, Priority, RouteKind, Version, VirtualAddress, VirtualRoute,
         VirtualRule, VrrpInstance,
@@ -27,9 +24,6 @@ use crate::config::{
 
 const CHECKSUMS: &[(&str, Checksum)] =
     &[("pseudo-header", Checksum::PseudoHeader), ("rfc9568", Checksum::Rfc9568)];
-
-/// What the 8 bytes of version 2's password can hold.
-const PASSWORD: usize = 8;
 
 /// An instance whose parts may be missing, and the places that rules point at.
 pub(super) struct Draft {
@@ -157,51 +151,4 @@ fn read_notify(section: &mut Section<'_>, host: &Host) -> Notify {
         stop: run("stop"),
         any: run("any"),
     }
-}
-
-fn authentication(section: &mut Section<'_>, host: &Host) -> Option<Spanned<Authentication>> {
-    let at = section.key_span("authentication");
-    let key = section.section("authentication", |table| {
-        table.value("type", choice(&[("pass", ())]));
-        let file = table.required("secret_file", path)?;
-        let usable = password(file.get_ref(), host);
-        usable.map_err(|wrong| table.push(wrong.into_diagnostic(file.get_ref(), file.span()))).ok()
-    })?;
-    key.map(|key| Spanned::new(at, Authentication::Pass(key)))
-}
-
-/// Why a key cannot be used. Going on without it, or with a part of it, would leave two masters.
-enum Unusable {
-    Read(std::io::Error),
-    Empty,
-    TooLong(usize),
-}
-
-impl Unusable {
-    fn into_diagnostic(self, file: &Path, at: Span) -> Diagnostic {
-        let file: PathBuf = file.into();
-        let (message, help) = match self {
-            Self::Read(error) => (
-                format!("cannot read the key in {}", file.display()),
-                format!("{}: make the file, readable for xlb only", crate::config::plain(&error)),
-            ),
-            Self::Empty => (format!("{} is empty", file.display()), "write the password into it".to_owned()),
-            Self::TooLong(length) => (
-                format!("the key in {} has {length} bytes, {PASSWORD} is the most", file.display()),
-                "use the first 8: keepalived leaves out the rest, silently in older versions".to_owned(),
-            ),
-        };
-        Diagnostic::error("unusable-key", at, message).help(help)
-    }
-}
-
-fn password(file: &Path, host: &Host) -> Result<[u8; PASSWORD], Unusable> {
-    let text = (host.read)(file).map_err(Unusable::Read)?;
-    let text = text.trim_ascii_end();
-    if text.is_empty() {
-        return Err(Unusable::Empty);
-    }
-    let mut key = [0; PASSWORD];
-    key.get_mut(..text.len()).ok_or(Unusable::TooLong(text.len()))?.copy_from_slice(text);
-    Ok(key)
 }

@@ -14,7 +14,7 @@ use super::{
 use crate::config::{
     diagnostic::{Diagnostic, Span},
     file::{Mistakes, nearest},
-    vrrp::{Kind, MAX_ADVERTISED, Version},
+    vrrp::{Authentication, Kind, MAX_ADVERTISED, Version},
 };
 
 /// What has sections of its own, in the plural and the singular, and what is said of one that is not there.
@@ -125,10 +125,12 @@ fn protocol(instance: &vrrp_instance::Draft, mistakes: &Mistakes) {
         );
     }
     interval(instance, mistakes);
-    if let (Version::V3, Some(key)) = (version, &instance.authentication) {
+    if let (Version::V3, Some(key)) = (version, &instance.authentication)
+        && matches!(key.get_ref(), Authentication::Pass(_))
+    {
         let message = "version 3 has no password";
         let wrong = Diagnostic::error("authentication-without-version-2", key.span(), message);
-        mistakes.push(wrong.help("write `version = 2`, or take it out"));
+        mistakes.push(wrong.help("write `type = \"hmac-sha256\"`, or `version = 2`, or take it out"));
     }
     if let (true, Some(checksum)) = (ipv6 || version == Version::V2, &instance.checksum) {
         let message = "only version 3 over IPv4 has two forms of the checksum";
