@@ -281,13 +281,13 @@ impl Daemon {
         let sight = engine
             .statuses
             .get(&*event.check)
-            .and_then(|changed| engine.guard.observe(changed, engine.statuses.values()));
+            .and_then(|changed| engine.guard.observe((&event.check, changed), &engine.statuses));
         match sight {
             Some(Sight::Lost) => {
                 self.note(Kind::Check, "checks", "every check is silent: pools stay as they are");
             }
             Some(Sight::Regained) => self.note(Kind::Check, "checks", "a check has heard something again"),
-            None => {}
+            Some(Sight::Confirmed) | None => {}
         }
         event.transition.is_some() || sight.is_some()
     }

@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, error::Error, net::IpAddr, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
 use crate::{
@@ -83,10 +84,16 @@ async fn hold(addresses: &Addresses, interfaces: &Interfaces, instance: &VrrpIns
     for (address, place) in unwanted {
         remove(addresses, &address, place).await;
     }
-    for wanted in &instance.virtual_ipaddress {
+    let lifetime = lifetime(instance.advert_interval);
+    let puts = instance.virtual_ipaddress.iter().map(|wanted| {
+        let before = held.get(wanted).copied().flatten();
+        put(addresses, interfaces, wanted, lifetime, before)
+    });
+    // All at once: on a busy machine every round trip waits for its turn.
+    let puts = join_all(puts).await;
+    for (wanted, put) in instance.virtual_ipaddress.iter().zip(puts) {
         let before = held.get(wanted).copied();
-        let lifetime = lifetime(instance.advert_interval);
-        let place = match put(addresses, interfaces, wanted, lifetime, before.flatten()).await {
+        let place = match put {
             Ok(place) => Some(place),
             Err(reason) => {
                 if !matches!(before, Some(None)) {
