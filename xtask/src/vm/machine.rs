@@ -62,8 +62,11 @@ impl Machine<'_> {
 
     fn command(&self, task: &[&str]) -> Command {
         let program = toolchain::find_program("qemu-system-x86_64");
-        let mut command = Command::new(program.unwrap_or_else(|| "qemu-system-x86_64".into()));
+        // Whoever ends us ends the guest.
+        let mut command = Command::new("setpriv");
         command
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(program.unwrap_or_else(|| "qemu-system-x86_64".into()))
             .args(["-accel", "tcg", "-cpu", "max", "-no-user-config", "-nodefaults", "-no-reboot"])
             .args(["-display", "none", "-serial", "stdio", "-m", &self.memory.to_string()])
             .arg("-kernel")

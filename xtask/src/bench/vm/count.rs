@@ -1,7 +1,7 @@
-//! Inside of the guest: how many instructions a packet takes, by the guest's own clock, of which each takes a nanosecond.
+//! Inside of the guest: how many instructions a packet takes. Each takes a nanosecond of the guest's clock, so that
+//! processor time is instructions.
 //!
-//! That holds while the guest never waits: it has one processor, and sending, forwarding and counting keep it busy. What
-//! begins and ends a batch falls out of the difference between a batch and one that is twice as long.
+//! What begins and ends a batch falls out: what counts is the difference between a batch and one that is twice as long.
 
 use std::path::Path;
 
@@ -135,15 +135,15 @@ fn open(ground: &mut Ground, work: &Work) -> Result<()> {
     let first = [(Direction::Request, work.segment)];
     for &(direction, segment) in work.opening.iter().chain(&first) {
         let mut script = ground.frames(work.service, direction, segment).script(0, CLIENTS)?;
-        let lost = ground.send(direction, &mut script, CLIENTS)?.lost;
+        let (_, lost) = ground.send(direction, &mut script, CLIENTS)?;
         ensure!(lost == 0, "{lost} of {CLIENTS} packets were lost: {direction:?} {segment:?}");
     }
     Ok(())
 }
 
 fn round(ground: &mut Ground, script: &mut Script) -> Result<Option<f64>> {
-    let once = ground.send(Direction::Request, script, BATCH)?;
-    let twice = ground.send(Direction::Request, script, 2 * BATCH)?;
-    let instructions = twice.elapsed.as_nanos() as f64 - once.elapsed.as_nanos() as f64;
-    Ok((once.lost == 0 && twice.lost == 0).then(|| instructions / f64::from(BATCH)))
+    let (once, lost_once) = ground.send(Direction::Request, script, BATCH)?;
+    let (twice, lost_twice) = ground.send(Direction::Request, script, 2 * BATCH)?;
+    let instructions = twice.as_nanos() as f64 - once.as_nanos() as f64;
+    Ok((lost_once + lost_twice == 0).then(|| instructions / f64::from(BATCH)))
 }
