@@ -46,15 +46,16 @@ const PROGRAMS: [(&str, &str); 5] = [
 ];
 
 /// What the contenders need of the kernel's modules.
-const MODULES: [&str; 12] = [
+const MODULES: [&str; 13] = [
     "veth",
     "bridge",
     "nft_chain_nat",
+    "nft_nat",
     "nft_numgen",
+    "nft_hash",
     "nft_ct",
     "nft_flow_offload",
     "nf_flow_table_inet",
-    "nft_hash",
     "ip_vs_wlc",
     "ip_vs_wrr",
     "ip_vs_sh",
@@ -116,9 +117,11 @@ fn order(subject: &Subject) -> Order {
     }
     let rounds = match subject.effort {
         Effort::Quick => 1,
-        Effort::Full => 5,
+        Effort::Full => 3,
     };
-    Order { contenders, rounds, only: subject.only.clone() }
+    // What names contenders does not name cases.
+    let program = contenders.is_empty() || subject.only.is_empty();
+    Order { contenders, rounds, program, only: subject.only.clone() }
 }
 
 /// Instructions a packet, net of the floor.
@@ -146,7 +149,7 @@ fn forwarding(counted: &[(usize, Vec<Rounds>)], kernel: &Kernel) -> Table {
     Table {
         name: "vm",
         title: "Instructions of a packet from wire to wire".into(),
-        columns: WORKS.iter().map(|work| Column::new(work.name, "instructions", 0)).collect(),
+        columns: WORKS.iter().map(|work| Column::new(work.name, "", 0)).collect(),
         rows: rows.collect(),
         drawn: 0,
         notes: vec![format!(
@@ -169,7 +172,7 @@ fn program(counted: Vec<(String, f64)>, kernel: &Kernel) -> Table {
     Table {
         name: "program",
         title: "Instructions of a packet in the program".into(),
-        columns: vec![Column::new("all", "instructions", 0)],
+        columns: vec![Column::new("instructions", "", 0)],
         rows: counted.into_iter().map(row).collect(),
         drawn: 0,
         notes: vec![format!(

@@ -23,6 +23,9 @@ pub(super) const ORDER: &str = "/order.json";
 /// Packets of a batch.
 const BATCH: u32 = 4_000;
 
+/// The same where each is a connection's first: conntrack has room for 65,536 in all rounds of all works.
+const BATCH_NEW: u32 = 1_500;
+
 /// Clients whose connections go on.
 const CLIENTS: u32 = 1_000;
 
@@ -30,7 +33,7 @@ const CLIENTS: u32 = 1_000;
 const STRANGERS: u32 = 1 << 20;
 
 /// xlb's room. Instructions do not depend on it, but filling the memory takes time.
-const CONNECTIONS: u32 = 1 << 17;
+const CONNECTIONS: u32 = 1 << 18;
 
 /// Packets of one kind.
 pub(super) struct Work {
@@ -60,9 +63,9 @@ pub(super) const WORKS: [Work; 6] = [
             (Direction::Request, Segment::Ack),
         ],
     },
-    new("new, wrr", service::TURNS, Segment::Udp),
-    new("new, sh", service::HASH, Segment::Udp),
-    new("new, mh", service::MAGLEV, Segment::Udp),
+    new("new UDP, wrr", service::TURNS, Segment::Udp),
+    new("new UDP, sh", service::HASH, Segment::Udp),
+    new("new UDP, mh", service::MAGLEV, Segment::Udp),
     new("new TCP, wrr", service::TCP_TURNS, Segment::Syn),
 ];
 
@@ -77,7 +80,9 @@ pub(super) struct Order {
     pub(super) contenders: Vec<usize>,
     /// How often each work is counted.
     pub(super) rounds: usize,
-    /// Parts of the names of cases in the program; all when there is none.
+    /// Whether the program alone is counted, too.
+    pub(super) program: bool,
+    /// Parts of the names of its cases; all when there is none.
     pub(super) only: Vec<String>,
 }
 
@@ -104,10 +109,18 @@ pub(crate) fn count() -> Result<String> {
         println!("vm: {}: {counted:.0?}", contender.name());
         contenders.push((position, counted));
     }
-    println!("vm: xlb, program alone");
-    let subject =
-        Subject { program: XLB.into(), against: None, only: order.only, rounds: None, effort: Effort::Quick };
-    let program = packet::once(&subject, Path::new(OBJECT))?;
+    let mut program = Vec::new();
+    if order.program {
+        println!("vm: xlb, program alone");
+        let subject = Subject {
+            program: XLB.into(),
+            against: None,
+            only: order.only,
+            rounds: None,
+            effort: Effort::Quick,
+        };
+        program = packet::once(&subject, Path::new(OBJECT))?;
+    }
     Ok(serde_json::to_string(&Counted { contenders, program })?)
 }
 
@@ -118,13 +131,13 @@ fn all(contender: Contender, rounds: usize) -> Result<Vec<Rounds>> {
 
 fn each(ground: &mut Ground, work: &Work, rounds: usize) -> Result<Rounds> {
     let frames = ground.frames(work.service, Direction::Request, work.segment);
-    let mut script = if work.opening.is_empty() {
-        frames.script(STRANGERS, u32::MAX)?
+    let (mut script, batch) = if work.opening.is_empty() {
+        (frames.script(STRANGERS, u32::MAX)?, BATCH_NEW)
     } else {
         open(ground, work)?;
-        frames.script(0, CLIENTS)?
+        (frames.script(0, CLIENTS)?, BATCH)
     };
-    (0..rounds).map(|_| round(ground, &mut script)).collect()
+    (0..rounds).map(|_| round(ground, &mut script, batch)).collect()
 }
 
 fn open(ground: &mut Ground, work: &Work) -> Result<()> {
@@ -141,9 +154,9 @@ fn open(ground: &mut Ground, work: &Work) -> Result<()> {
     Ok(())
 }
 
-fn round(ground: &mut Ground, script: &mut Script) -> Result<Option<f64>> {
-    let (once, lost_once) = ground.send(Direction::Request, script, BATCH)?;
-    let (twice, lost_twice) = ground.send(Direction::Request, script, 2 * BATCH)?;
+fn round(ground: &mut Ground, script: &mut Script, batch: u32) -> Result<Option<f64>> {
+    let (once, lost_once) = ground.send(Direction::Request, script, batch)?;
+    let (twice, lost_twice) = ground.send(Direction::Request, script, 2 * batch)?;
     let instructions = twice.as_nanos() as f64 - once.as_nanos() as f64;
-    Ok((lost_once + lost_twice == 0).then(|| instructions / f64::from(BATCH)))
+    Ok((lost_once + lost_twice == 0).then(|| instructions / f64::from(batch)))
 }
