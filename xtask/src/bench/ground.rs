@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use lb_common::script::{Script, name};
 use lb_tests::{Daemon, Namespace, Shape, Site, process, wait_until};
+use serde::{Deserialize, Serialize};
 
 use super::frame::{Direction, Frames, Segment};
 use super::host::{self, Interface};
@@ -20,7 +21,7 @@ use super::service::{self, Service};
 const BURST: u32 = 64;
 
 /// A way to forward packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(super) enum Contender {
     /// The product.
     Xlb,

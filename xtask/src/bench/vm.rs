@@ -21,8 +21,8 @@ use crate::{build_ebpf, setup, toolchain};
 /// The oldest kernel that xlb supports.
 const SERIES: &str = "6.1";
 
-/// All that take part, in the order they are shown.
-const CONTENDERS: [Contender; 8] = [
+/// All that take part besides the floor, in the order they are shown.
+const CONTENDERS: [Contender; 7] = [
     Contender::Xlb,
     Contender::Router,
     Contender::Route,
@@ -30,7 +30,6 @@ const CONTENDERS: [Contender; 8] = [
     Contender::Nftables,
     Contender::Ipvs,
     Contender::Redirect,
-    FLOOR,
 ];
 
 /// What is taken off all figures.
@@ -103,17 +102,13 @@ fn place(path: &str) -> &str {
     path.trim_start_matches('/')
 }
 
-/// The floor takes part wherever somebody does.
 fn order(subject: &Subject) -> Order {
-    let wanted = |contender: Contender| {
-        let named = |part: &String| contender.name().contains(part.as_str());
-        contender != FLOOR && (subject.only.is_empty() || subject.only.iter().any(named))
-    };
-    let (mut contenders, floor): (Vec<_>, Vec<_>) =
-        (0..CONTENDERS.len()).partition(|position| CONTENDERS[*position] != FLOOR);
-    contenders.retain(|position| wanted(CONTENDERS[*position]));
+    let named =
+        |contender: &Contender| subject.only.iter().any(|part| contender.name().contains(part.as_str()));
+    let mut contenders = CONTENDERS.to_vec();
+    contenders.retain(|contender| subject.only.is_empty() || named(contender));
     if !contenders.is_empty() {
-        contenders.extend(floor);
+        contenders.push(FLOOR);
     }
     let rounds = match subject.effort {
         Effort::Quick => 1,
@@ -125,19 +120,16 @@ fn order(subject: &Subject) -> Order {
 }
 
 /// Instructions a packet, net of the floor.
-fn forwarding(counted: &[(usize, Vec<Rounds>)], kernel: &Kernel) -> Table {
+fn forwarding(counted: &[(Contender, Vec<Rounds>)], kernel: &Kernel) -> Table {
     let spread = |rounds: &Rounds| Spread::of(&rounds.iter().copied().flatten().collect::<Vec<_>>());
-    let floor: Vec<f64> = counted
-        .iter()
-        .filter(|(position, _)| CONTENDERS[*position] == FLOOR)
-        .flat_map(|(_, works)| works.iter().map(|rounds| spread(rounds).median))
-        .collect();
-    let contenders = counted.iter().map(|(position, works)| (CONTENDERS[*position], works));
-    let rows = contenders.filter(|(contender, _)| *contender != FLOOR).map(|(contender, works)| {
+    let (floor, others): (Vec<_>, Vec<_>) = counted.iter().partition(|(contender, _)| *contender == FLOOR);
+    let floor: Vec<f64> =
+        floor.iter().flat_map(|(_, works)| works.iter().map(|rounds| spread(rounds).median)).collect();
+    let rows = others.into_iter().map(|(contender, works)| {
         let net = works.iter().zip(&floor).map(|(rounds, floor)| spread(rounds).median - floor);
         Row {
             name: contender.name().to_owned(),
-            ours: contender == Contender::Xlb,
+            ours: *contender == Contender::Xlb,
             figures: net.map(|net| net.is_finite().then_some(net)).collect(),
         }
     });

@@ -9,10 +9,11 @@ use anyhow::{Context, Result, ensure};
 use lb_common::script::Script;
 use serde::{Deserialize, Serialize};
 
-use super::CONTENDERS;
 use crate::bench::frame::{Direction, Segment};
 use crate::bench::ground::{Contender, Ground};
 use crate::bench::service::{self, Service};
+use crate::bench::spread::Spread;
+use crate::bench::table::grouped;
 use crate::bench::{Effort, Subject, packet};
 
 /// Files of the guest: xlb, the programs to measure with, what is to be counted.
@@ -76,8 +77,8 @@ const fn new(name: &'static str, service: Service, segment: Segment) -> Work {
 /// What is to be counted.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Order {
-    /// Who takes part, by the place among [`CONTENDERS`].
-    pub(super) contenders: Vec<usize>,
+    /// Who takes part.
+    pub(super) contenders: Vec<Contender>,
     /// How often each work is counted.
     pub(super) rounds: usize,
     /// Whether the program alone is counted, too.
@@ -90,7 +91,7 @@ pub(super) struct Order {
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Counted {
     /// For each that took part, its answers to all [`WORKS`].
-    pub(super) contenders: Vec<(usize, Vec<Rounds>)>,
+    pub(super) contenders: Vec<(Contender, Vec<Rounds>)>,
     /// Cases in the program by their names: instructions a packet, net of the empty program.
     pub(super) program: Vec<(String, f64)>,
 }
@@ -102,12 +103,11 @@ pub(super) type Rounds = Vec<Option<f64>>;
 pub(crate) fn count() -> Result<String> {
     let order: Order = serde_json::from_slice(&std::fs::read(ORDER)?)?;
     let mut contenders = Vec::new();
-    for position in order.contenders {
-        let contender = *CONTENDERS.get(position).context("no such contender")?;
+    for contender in order.contenders {
         println!("vm: {}", contender.name());
         let counted = all(contender, order.rounds).with_context(|| contender.name())?;
-        println!("vm: {}: {counted:.0?}", contender.name());
-        contenders.push((position, counted));
+        println!("vm: {}: {}, floor included", contender.name(), said(&counted));
+        contenders.push((contender, counted));
     }
     let mut program = Vec::new();
     if order.program {
@@ -122,6 +122,14 @@ pub(crate) fn count() -> Result<String> {
         program = packet::once(&subject, Path::new(OBJECT))?;
     }
     Ok(serde_json::to_string(&Counted { contenders, program })?)
+}
+
+fn said(counted: &[Rounds]) -> String {
+    let figures = WORKS.iter().zip(counted).map(|(work, rounds)| {
+        let rounds: Vec<f64> = rounds.iter().copied().flatten().collect();
+        format!("{} {}", work.name, grouped(Spread::of(&rounds).median, 0))
+    });
+    figures.collect::<Vec<_>>().join("; ")
 }
 
 fn all(contender: Contender, rounds: usize) -> Result<Vec<Rounds>> {
