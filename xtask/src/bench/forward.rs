@@ -105,8 +105,8 @@ fn round(ground: &mut Ground, script: &mut Script, workload: &Workload) -> Resul
     if workload.warm > 0 {
         ground.send(Direction::Request, script, workload.warm)?;
     }
-    let sent = ground.send(Direction::Request, script, workload.batch)?;
-    Ok((sent.lost == 0).then(|| per_packet(sent.processor, workload.batch)))
+    let (time, lost) = ground.send(Direction::Request, script, workload.batch)?;
+    Ok((lost == 0).then(|| per_packet(time, workload.batch)))
 }
 
 fn per_packet(time: Duration, packets: u32) -> f64 {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use lb_common::script::{Script, name};
 use lb_tests::{Daemon, Namespace, Shape, Site, process, wait_until};
-use nix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 
 use super::frame::{Direction, Frames, Segment};
 use super::host::{self, Interface};
@@ -21,7 +21,7 @@ use super::service::{self, Service};
 const BURST: u32 = 64;
 
 /// A way to forward packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(super) enum Contender {
     /// The product.
     Xlb,
@@ -35,8 +35,10 @@ pub(super) enum Contender {
     Flowtable,
     /// NAT by IPVS.
     Ipvs,
-    /// An XDP program that looks at nothing: the floor.
+    /// An XDP program that looks at nothing: the floor of those that forward.
     Redirect,
+    /// An XDP program that counts and drops in the balancer's place: the floor of all.
+    Sink,
 }
 
 impl Contender {
@@ -49,7 +51,8 @@ impl Contender {
             Self::Nftables => "nftables DNAT",
             Self::Flowtable => "nftables DNAT, flow table",
             Self::Ipvs => "IPVS NAT",
-            Self::Redirect => "XDP redirect (floor)",
+            Self::Redirect => "XDP redirect (no NAT)",
+            Self::Sink => "XDP drop",
         }
     }
 
@@ -57,7 +60,7 @@ impl Contender {
     pub(super) const fn translates(self) -> bool {
         match self {
             Self::Xlb | Self::Nftables | Self::Flowtable | Self::Ipvs => true,
-            Self::Router | Self::Route | Self::Redirect => false,
+            Self::Router | Self::Route | Self::Redirect | Self::Sink => false,
         }
     }
 
@@ -80,17 +83,6 @@ pub(super) struct Ground {
     switch: u32,
     /// Where the first packet handler's time is noted: the kernel's threads beside ours.
     helpers: Vec<(String, u32)>,
-}
-
-/// What became of a batch.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sent {
-    /// Processor time of all that handled it.
-    pub(super) processor: Duration,
-    /// Time until the last of it had arrived.
-    pub(super) elapsed: Duration,
-    /// Frames that did not arrive.
-    pub(super) lost: u64,
 }
 
 impl Ground {
@@ -125,6 +117,7 @@ impl Ground {
             }
             Contender::Router => attach(&mut programs, balancer, name::ROUTE, "outside")?,
             Contender::Redirect => attach(&mut programs, balancer, name::REDIRECT, "outside")?,
+            Contender::Sink => attach(&mut programs, balancer, name::SINK, "outside")?,
             Contender::Route => receive_frames(balancer)?,
             Contender::Nftables | Contender::Flowtable => {
                 receive_frames(balancer)?;
@@ -165,8 +158,14 @@ impl Ground {
         Frames { link: (neighbour, interface.mac), peer, direction, segment }
     }
 
-    /// Sends so many of the script's frames, which go this way, and waits until they have arrived.
-    pub(super) fn send(&mut self, direction: Direction, script: &mut Script, frames: u32) -> Result<Sent> {
+    /// Sends so many of the script's frames, which go this way: the processor time of all that handled them, and how many
+    /// did not arrive.
+    pub(super) fn send(
+        &mut self,
+        direction: Direction,
+        script: &mut Script,
+        frames: u32,
+    ) -> Result<(Duration, u64)> {
         let (origin, wire, egress) = match direction {
             Direction::Request => (&self.site.client, self.client, self.inside),
             Direction::Reply => (&self.site.switch, self.switch, self.outside),
@@ -180,24 +179,14 @@ impl Ground {
             let helper = helpers.iter().find(|(name, _)| *name == format!("ksoftirqd/{processor}"));
             let (_, helper) = helper.context("no kernel thread for packets")?;
             let (before, time_before) = (programs.arrived()?, host::processor_time(*helper)?);
-            let begun = now()?;
             let own = programs.send(frames, BURST, wire)?;
             let arrived = || programs.arrived().map_or(0, |now| now - before);
             // What is still under way comes; what is lost does not.
             let _ = wait_until("frames under way", Duration::from_millis(200), || arrived() >= frames.into());
-            let elapsed = now()?.saturating_sub(begun);
             let helped = host::processor_time(*helper)? - time_before;
-            Ok(Sent {
-                processor: own + Duration::from_nanos(helped),
-                elapsed,
-                lost: u64::from(frames).saturating_sub(arrived()),
-            })
+            Ok((own + Duration::from_nanos(helped), u64::from(frames).saturating_sub(arrived())))
         })?
     }
-}
-
-fn now() -> Result<Duration> {
-    Ok(clock_gettime(ClockId::CLOCK_MONOTONIC)?.into())
 }
 
 /// A veth without an XDP program takes frames from one only with GRO.

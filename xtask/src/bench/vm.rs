@@ -21,7 +21,7 @@ use crate::{build_ebpf, setup, toolchain};
 /// The oldest kernel that xlb supports.
 const SERIES: &str = "6.1";
 
-/// All that take part, in the order they are shown.
+/// All that take part besides the floor, in the order they are shown.
 const CONTENDERS: [Contender; 7] = [
     Contender::Xlb,
     Contender::Router,
@@ -29,11 +29,11 @@ const CONTENDERS: [Contender; 7] = [
     Contender::Flowtable,
     Contender::Nftables,
     Contender::Ipvs,
-    FLOOR,
+    Contender::Redirect,
 ];
 
 /// What is taken off all figures.
-const FLOOR: Contender = Contender::Redirect;
+const FLOOR: Contender = Contender::Sink;
 
 /// What guests need besides what every guest needs: programs, each with Debian's package of it.
 const PROGRAMS: [(&str, &str); 5] = [
@@ -45,15 +45,16 @@ const PROGRAMS: [(&str, &str); 5] = [
 ];
 
 /// What the contenders need of the kernel's modules.
-const MODULES: [&str; 12] = [
+const MODULES: [&str; 13] = [
     "veth",
     "bridge",
     "nft_chain_nat",
+    "nft_nat",
     "nft_numgen",
+    "nft_hash",
     "nft_ct",
     "nft_flow_offload",
     "nf_flow_table_inet",
-    "nft_hash",
     "ip_vs_wlc",
     "ip_vs_wrr",
     "ip_vs_sh",
@@ -101,39 +102,34 @@ fn place(path: &str) -> &str {
     path.trim_start_matches('/')
 }
 
-/// The floor takes part wherever somebody does.
 fn order(subject: &Subject) -> Order {
-    let wanted = |contender: Contender| {
-        let named = |part: &String| contender.name().contains(part.as_str());
-        contender != FLOOR && (subject.only.is_empty() || subject.only.iter().any(named))
-    };
-    let (mut contenders, floor): (Vec<_>, Vec<_>) =
-        (0..CONTENDERS.len()).partition(|position| CONTENDERS[*position] != FLOOR);
-    contenders.retain(|position| wanted(CONTENDERS[*position]));
+    let named =
+        |contender: &Contender| subject.only.iter().any(|part| contender.name().contains(part.as_str()));
+    let mut contenders = CONTENDERS.to_vec();
+    contenders.retain(|contender| subject.only.is_empty() || named(contender));
     if !contenders.is_empty() {
-        contenders.extend(floor);
+        contenders.push(FLOOR);
     }
     let rounds = match subject.effort {
         Effort::Quick => 1,
-        Effort::Full => 5,
+        Effort::Full => 3,
     };
-    Order { contenders, rounds, only: subject.only.clone() }
+    // What names contenders does not name cases.
+    let program = contenders.is_empty() || subject.only.is_empty();
+    Order { contenders, rounds, program, only: subject.only.clone() }
 }
 
 /// Instructions a packet, net of the floor.
-fn forwarding(counted: &[(usize, Vec<Rounds>)], kernel: &Kernel) -> Table {
+fn forwarding(counted: &[(Contender, Vec<Rounds>)], kernel: &Kernel) -> Table {
     let spread = |rounds: &Rounds| Spread::of(&rounds.iter().copied().flatten().collect::<Vec<_>>());
-    let floor: Vec<f64> = counted
-        .iter()
-        .filter(|(position, _)| CONTENDERS[*position] == FLOOR)
-        .flat_map(|(_, works)| works.iter().map(|rounds| spread(rounds).median))
-        .collect();
-    let contenders = counted.iter().map(|(position, works)| (CONTENDERS[*position], works));
-    let rows = contenders.filter(|(contender, _)| *contender != FLOOR).map(|(contender, works)| {
+    let (floor, others): (Vec<_>, Vec<_>) = counted.iter().partition(|(contender, _)| *contender == FLOOR);
+    let floor: Vec<f64> =
+        floor.iter().flat_map(|(_, works)| works.iter().map(|rounds| spread(rounds).median)).collect();
+    let rows = others.into_iter().map(|(contender, works)| {
         let net = works.iter().zip(&floor).map(|(rounds, floor)| spread(rounds).median - floor);
         Row {
             name: contender.name().to_owned(),
-            ours: contender == Contender::Xlb,
+            ours: *contender == Contender::Xlb,
             figures: net.map(|net| net.is_finite().then_some(net)).collect(),
         }
     });
@@ -145,12 +141,12 @@ fn forwarding(counted: &[(usize, Vec<Rounds>)], kernel: &Kernel) -> Table {
     Table {
         name: "vm",
         title: "Instructions of a packet from wire to wire".into(),
-        columns: WORKS.iter().map(|work| Column::new(work.name, "instructions", 0)).collect(),
+        columns: WORKS.iter().map(|work| Column::new(work.name, "", 0)).collect(),
         rows: rows.collect(),
         drawn: 0,
         notes: vec![format!(
             "Linux {} in qemu. IPv4, frames of 80 bytes, 1,000 connections in turn, or a new one with each packet; net of \
-             sending, redirecting and counting, which take {} instructions. The largest distance between the quartiles of a \
+             sending and counting, which take {} instructions. The largest distance between the quartiles of a \
              figure is {:.1} % of it.",
             kernel.release,
             grouped(floor.first().copied().unwrap_or(f64::NAN), 0),
@@ -168,7 +164,7 @@ fn program(counted: Vec<(String, f64)>, kernel: &Kernel) -> Table {
     Table {
         name: "program",
         title: "Instructions of a packet in the program".into(),
-        columns: vec![Column::new("all", "instructions", 0)],
+        columns: vec![Column::new("instructions", "", 0)],
         rows: counted.into_iter().map(row).collect(),
         drawn: 0,
         notes: vec![format!(
