@@ -4,8 +4,8 @@ use std::{io::BufRead, time::Duration};
 
 use lb_user::{
     config::vrrp::{
-        Authentication, Checksum, Kind, Notify, Priority, Scope, Script, SyncGroup, Tracked, Version,
-        VirtualAddress, Vrrp, VrrpInstance,
+        Announce, Authentication, Checksum, Kind, Notify, Priority, Scope, Script, SyncGroup, Tracked,
+        Version, VirtualAddress, Vrrp, VrrpInstance,
     },
     vrrp::task::{Command, run},
 };
@@ -70,6 +70,7 @@ fn instance(json: &Value) -> VrrpInstance {
         checksum: Checksum::PseudoHeader,
         authentication: json["password"].as_str().map(password),
         trackers: vec![],
+        announce: Announce::default(),
         notify: Notify::default(),
     }
 }

@@ -79,6 +79,8 @@ pub struct VrrpInstance {
     pub authentication: Option<Authentication>,
     /// Beside `interface`, which is always tracked and always a fault. What its sync group tracks comes last.
     pub trackers: Vec<Tracked>,
+    /// How its addresses are announced.
+    pub announce: Announce,
     /// What is run when the state changes.
     pub notify: Notify,
 }
@@ -162,6 +164,23 @@ pub enum Scope {
     Link,
     /// On this host.
     Host,
+}
+
+/// How virtual addresses are announced to the neighbours: gratuitous ARP, unsolicited neighbour advertisements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announce {
+    /// Each so many times in a burst, at least once.
+    pub repeat: u32,
+    /// From the first burst of a new master to its second, and at least between any two. At least a second.
+    pub delay: Duration,
+    /// Between later bursts, at least a second; zero: there are none.
+    pub refresh: Duration,
+}
+
+impl Default for Announce {
+    fn default() -> Self {
+        Self { repeat: 5, delay: Duration::from_secs(5), refresh: Duration::ZERO }
+    }
 }
 
 /// Commands run without a shell, with the arguments type, name, state and priority appended.

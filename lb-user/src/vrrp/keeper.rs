@@ -16,9 +16,6 @@ use crate::{
     vrrp::{announce::Announcer, paths::Paths},
 };
 
-/// Announcements of each address in a burst.
-const REPEATS: u32 = 5;
-
 /// What the driver wants.
 #[derive(Debug)]
 pub(super) enum Order {
@@ -134,7 +131,7 @@ async fn remove(addresses: &Addresses, address: &VirtualAddress, place: Option<P
 /// All addresses once, then all again: no address waits for the repeats of another.
 fn announce(announcer: &Announcer, interfaces: &Interfaces, instance: &VrrpInstance) {
     let mut failed = None;
-    for _ in 0..REPEATS {
+    for _ in 0..instance.announce.repeat {
         for each in &instance.virtual_ipaddress {
             let address: IpAddr = each.address.addr();
             let Some(link) = interfaces.get(&each.device).and_then(|interface| interface.link) else {

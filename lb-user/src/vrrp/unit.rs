@@ -129,6 +129,7 @@ impl Member {
             source: self.source.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             preempt: self.instance.preempt,
             preempt_delay: self.instance.preempt_delay,
+            announce: self.instance.announce,
         }
     }
 

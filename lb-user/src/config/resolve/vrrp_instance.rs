@@ -15,8 +15,8 @@ use crate::config::{
     file::Section,
     value::{Wrong, boolean, choice, duration, duration_or_zero, interface, name, number},
     vrrp::{
-        Authentication, Checksum, Notify, Priority, RouteKind, Version, VirtualAddress, VirtualRoute,
-        VirtualRule, VrrpInstance,
+        Announce, Authentication, Checksum, Notify, Priority, RouteKind, Version, VirtualAddress,
+        VirtualRoute, VirtualRule, VrrpInstance,
     },
     vrrp_value::{Written, speaker, virtual_address},
     vrrp_words::{virtual_route, virtual_rule},
@@ -46,6 +46,7 @@ pub(super) struct Draft {
     priority: Priority,
     preempt: bool,
     preempt_delay: Duration,
+    announce: Announce,
     notify: Notify,
 }
 
@@ -84,6 +85,7 @@ impl Draft {
             checksum: self.checksum.map_or(Checksum::PseudoHeader, Spanned::into_inner),
             authentication: self.authentication.map(Spanned::into_inner),
             trackers: self.trackers.into_iter().map(|each| declared.tracked(each)).collect(),
+            announce: self.announce,
             notify: self.notify,
             interface,
         })
@@ -111,6 +113,7 @@ pub(super) fn read(section: &mut Section<'_>, host: &Host) -> Draft {
         checksum: section.value("checksum", choice(CHECKSUMS)),
         authentication: authentication(section, host),
         trackers: references(section),
+        announce: section.section("announce", read_announce).unwrap_or_default(),
         notify: section.section("notify", |notify| read_notify(notify, host)).unwrap_or_default(),
     };
     if !draft.preempt && !draft.preempt_delay.is_zero() {
@@ -136,6 +139,25 @@ fn addresses(section: &mut Section<'_>) -> Vec<Spanned<Written>> {
     let Some(node) = section.require("virtual_ipaddress") else { return Vec::new() };
     let items = node.some_items("write \"ADDRESS/PREFIX\" for each");
     items.iter().filter_map(|item| item.convert(virtual_address)).collect()
+}
+
+fn read_announce(section: &mut Section<'_>) -> Announce {
+    let Announce { repeat, delay, refresh } = Announce::default();
+    Announce {
+        repeat: section.value_or("repeat", repeat, number(1, 100)),
+        delay: section.value_or("delay", delay, pause(duration)),
+        refresh: section.value_or("refresh", refresh, pause(duration_or_zero)),
+    }
+}
+
+/// Bursts that follow each other too closely are a flood.
+fn pause(
+    read: fn(&DeValue<'_>) -> Result<Duration, Wrong>,
+) -> impl Fn(&DeValue<'_>) -> Result<Duration, Wrong> {
+    move |value| match read(value)? {
+        pause if pause.is_zero() || pause >= Duration::from_secs(1) => Ok(pause),
+        _ => Err(Wrong::value("a duration of at least 1s", "is shorter")),
+    }
 }
 
 fn read_notify(section: &mut Section<'_>, host: &Host) -> Notify {

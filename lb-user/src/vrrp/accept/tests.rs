@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    config::vrrp::{Checksum, Hmac, Key, Notify, Priority, Scope, VirtualAddress},
+    config::vrrp::{Announce, Checksum, Hmac, Key, Notify, Priority, Scope, VirtualAddress},
     vrrp::advert::{Advert, GROUP_V4},
 };
 
@@ -30,6 +30,7 @@ fn instance() -> VrrpInstance {
         checksum: Checksum::PseudoHeader,
         authentication: None,
         trackers: vec![],
+        announce: Announce::default(),
         notify: Notify::default(),
     }
 }
