@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: the data plane's decision under libFuzzer, on all processors.
+//! `cargo xtask fuzz`: what reads packets under libFuzzer, on all processors.
 //!
 //! Coverage comes from a pass of LLVM that every compiler has, so neither a nightly one nor cargo-fuzz is needed.
 
@@ -22,9 +22,27 @@ const COVERAGE: [&str; 5] = [
     "-Ccodegen-units=1",
 ];
 
+/// What is fuzzed: a program of tests/fuzz.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Target {
+    /// The data plane's decision
+    Forward,
+    /// VRRP's decoder and its checks
+    Vrrp,
+}
+
+impl Target {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Vrrp => "vrrp",
+        }
+    }
+}
+
 /// Runs so many inputs. What was learned stays in target/fuzz/corpus; an input that is a finding is in target/fuzz.
 #[expect(clippy::disallowed_methods, reason = "the last line says how long it took")]
-pub(crate) fn run(inputs: u64, seed: u32) -> Result<()> {
+pub(crate) fn run(fuzzed: Target, inputs: u64, seed: u32) -> Result<()> {
     setup::run_with(&PROGRAMS)?;
     let target = workspace::target()?.join("fuzz");
     let host = host()?;
@@ -35,6 +53,8 @@ pub(crate) fn run(inputs: u64, seed: u32) -> Result<()> {
             "--release",
             "--package=lb-fuzz",
             "--features=libfuzzer",
+            "--bin",
+            fuzzed.name(),
             "--target",
             &host,
             "--target-dir",
@@ -46,12 +66,17 @@ pub(crate) fn run(inputs: u64, seed: u32) -> Result<()> {
         .env("CARGO_PROFILE_RELEASE_LTO", "off");
     step::run("build the fuzz target", cargo)?;
 
-    let program = target.join(&host).join("release/forward");
+    let program = target.join(&host).join("release").join(fuzzed.name());
     let workers = std::thread::available_parallelism()?.get() as u64;
     let start = Instant::now();
     let children: Vec<Child> = (0..workers)
         .map(|worker| {
-            start_worker(&program, &target, inputs.div_ceil(workers), seed.wrapping_add(worker as u32))
+            start_worker(
+                (fuzzed, &program),
+                &target,
+                inputs.div_ceil(workers),
+                seed.wrapping_add(worker as u32),
+            )
         })
         .collect::<Result<_>>()?;
     let mut sound = true;
@@ -69,8 +94,8 @@ pub(crate) fn run(inputs: u64, seed: u32) -> Result<()> {
     Ok(())
 }
 
-fn start_worker(program: &Path, target: &Path, runs: u64, seed: u32) -> Result<Child> {
-    let corpus = target.join("corpus");
+fn start_worker((fuzzed, program): (Target, &Path), target: &Path, runs: u64, seed: u32) -> Result<Child> {
+    let corpus = target.join("corpus").join(fuzzed.name());
     std::fs::create_dir_all(&corpus)?;
     // libFuzzer draws a seed of its own for 0.
     let seed = seed.max(1);

@@ -58,7 +58,10 @@ impl Addresses {
     /// When there is no socket to be had.
     pub fn open() -> io::Result<(Self, Changes)> {
         let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
-        let (connection, handle, changes) = rtnetlink::new_multicast_connection(&groups)?;
+        let (connection, _, changes) = rtnetlink::new_multicast_connection(&groups)?;
+        tokio::spawn(connection);
+        // A socket of its own: where a flood of changes fills the buffer, answers would be lost with them.
+        let (connection, handle, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
         Ok((Self(handle), Changes(changes)))
     }
