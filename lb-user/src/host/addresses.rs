@@ -69,7 +69,10 @@ impl Addresses {
             MulticastGroup::Ipv4Rule,
             MulticastGroup::Ipv6Rule,
         ];
-        let (connection, handle, changes) = rtnetlink::new_multicast_connection(&groups)?;
+        let (connection, _, changes) = rtnetlink::new_multicast_connection(&groups)?;
+        tokio::spawn(connection);
+        // A socket of its own: where a flood of changes fills the buffer, answers would be lost with them.
+        let (connection, handle, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
         Ok((Self(handle), Changes(changes)))
     }
