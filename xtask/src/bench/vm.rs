@@ -145,7 +145,7 @@ fn forwarding(counted: &[(Contender, Vec<Rounds>)], kernel: &Kernel) -> Table {
         rows: rows.collect(),
         drawn: 0,
         notes: vec![format!(
-            "Linux {} in qemu. IPv4, frames of 80 bytes, 1,000 connections in turn, or a new one with each packet; net of \
+            "Measured is Linux {} in qemu. IPv4, frames of 80 bytes, 1,000 connections in turn, or a new one with each packet; net of \
              sending and counting, which take {} instructions. The largest distance between the quartiles of a \
              figure is {:.1} % of it.",
             kernel.release,
@@ -168,7 +168,7 @@ fn program(counted: Vec<(String, f64)>, kernel: &Kernel) -> Table {
         rows: counted.into_iter().map(row).collect(),
         drawn: 0,
         notes: vec![format!(
-            "Linux {} in qemu. The cases of `bench packet`, net of an empty program behind the same frame maker.",
+            "Measured is Linux {} in qemu. The cases of `bench packet`, net of an empty program behind the same frame maker.",
             kernel.release
         )],
     }
