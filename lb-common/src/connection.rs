@@ -1,4 +1,4 @@
-//! Connections as the tables hold them: two entries each, one for every direction.
+//! Connections as the tables hold them: two entries each, one for every direction; one while they are half open.
 //!
 //! An entry is found by a packet's addresses and ports and says what they become. The entry of the opposite direction
 //! is found by the translated tuple with its ends exchanged, so neither needs to name the other.

@@ -8,6 +8,7 @@ use lb_common::{
     addr::{Protocol, V4, V6},
     connection::{Connection, flags},
     counter::Row,
+    mark::NOBODY,
     outcome::{Disposition, Outcome},
     service::{Interface, interface},
     tcp::header::{ACK, FIN, RST, SYN},
@@ -21,7 +22,7 @@ use crate::{
     headers::{Ethernet, ether_type, protocol},
     icmp::Icmp,
     ip::{Ip, Network},
-    mark, open,
+    open,
     packet::Packet,
     parse::{Arrival, Unreadable, datagram},
     quote, review,
@@ -226,7 +227,7 @@ fn network<A: Ip, P: Packet, T: Tables<A>>(
     };
     // From here on in one place only: a second one is as many words to copy.
     let datagram = &arrival.datagram;
-    let entry = tables.connection(datagram.protocol, &datagram.key);
+    let entry = tables.connection_at_once(datagram.protocol, &datagram.key);
     desk.known = entry.is_some();
     if let Some(entry) = entry
         && entry.generation == arrival.generation
@@ -267,7 +268,7 @@ fn follow_connection<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     tables: &mut T,
     desk: &mut Desk<A>,
 ) -> u32 {
-    let mut ended = review::review(tables, desk);
+    let mut ended = review::review(packet, tables, desk);
     if ended.is_none() {
         ended = unproven::unproven(packet, tables, desk);
     }
@@ -281,14 +282,11 @@ fn begin<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     tables: &mut T,
     desk: &mut Desk<A>,
 ) -> Outcome {
-    let vip = tables.is_vip(desk.arrival.datagram.key.destination);
-    if vip || mark::are_wide(tables) {
-        let outcome = open::for_service(packet, tables, desk, vip);
-        if vip || outcome != Outcome::NoService {
-            return outcome;
-        }
+    match open::service(tables, &desk.arrival) {
+        open::ELSEWHERE => stateless::reply(tables, desk),
+        NOBODY => Outcome::NoService,
+        index => open::for_service(packet, tables, desk, index),
     }
-    stateless::reply(tables, desk)
 }
 
 /// Sends the packet on the desk as `desk.entry` says, unless it cannot go on.

@@ -16,7 +16,7 @@ use crate::{
     forward::ours_or,
     headers::{Fragment, Ipv4, protocol},
     ip::{Ip, Network, look_behind_extensions},
-    mark, open, ownership,
+    open, ownership,
     packet::Packet,
     parse::{Unreadable, datagram},
     rewrite::{self, Exit},
@@ -230,15 +230,12 @@ fn later<A: Fragmented + RealAddress, P: Packet, T: Tables<A>>(
             return ours_or(tables, network, Outcome::FragmentUnknown, Outcome::Fragment);
         }
     } else {
-        let vip = tables.is_vip(network.destination);
-        if (vip || mark::are_wide(tables)) && open::service(tables, &desk.arrival, vip) != NOBODY {
-            return Outcome::FragmentUnknown.into();
+        match open::service(tables, &desk.arrival) {
+            open::ELSEWHERE => sent = stateless::reply(tables, desk),
+            // What the kernel got the first one of, it gets whole.
+            NOBODY => return Outcome::NoService.into(),
+            _ => return Outcome::FragmentUnknown.into(),
         }
-        // What the kernel got the first one of, it gets whole.
-        if vip {
-            return Outcome::NoService.into();
-        }
-        sent = stateless::reply(tables, desk);
         if sent != Outcome::StatelessReply {
             return sent.into();
         }

@@ -7,6 +7,7 @@
 use lb_common::{
     addr::{Address, Protocol},
     connection::{ConnectionKey, HalfOpen, flags},
+    tcp::header::{ACK, SYN},
 };
 
 use crate::{
@@ -20,7 +21,9 @@ use crate::{
 /// one, `desk.original` the client's tuple, `desk.other_key` the real server's. False when there is none.
 #[inline(never)]
 pub(crate) fn find<A: Address, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> bool {
-    if replies::infer(tables, Protocol::Tcp, &desk.arrival.datagram.key, &mut desk.original)
+    // Who begins a connection does not answer one.
+    if desk.arrival.datagram.flags & (SYN | ACK) != SYN
+        && replies::infer(tables, Protocol::Tcp, &desk.arrival.datagram.key, &mut desk.original)
         && let Some(half) = tables.half_open(&desk.original)
         && is_answered_by(half, &desk.arrival.datagram.key)
     {

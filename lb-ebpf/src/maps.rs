@@ -4,17 +4,18 @@
 // and every interleaving of whole writes is one the data plane is prepared for: that is what the blocks below rely on
 // when they turn a pointer that the kernel returned into a reference for the length of one packet.
 
+mod family;
+
 use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_NOEXIST},
-    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray},
     helpers::generated::{bpf_get_prandom_u32, bpf_jiffies64},
     macros::btf_map,
     programs::XdpContext,
 };
 use lb_common::{
-    addr::{Protocol, V4, V6},
+    addr::{V4, V6},
     concern,
-    connection::{Connection, ConnectionKey, HalfOpen, NextHop},
+    connection::{Connection, ConnectionKey, HalfOpen},
     counter::{Counter, Row},
     limits::{
         ATTACHED_INTERFACES, FRAGMENTS, INTERFACES as INTERFACE_LIMIT, LEASES as LEASE_SLOTS, MARK_PREFIXES,
@@ -26,21 +27,15 @@ use lb_common::{
     vlan::VlanKey,
 };
 use lb_ebpf::{
-    desk::{Desk, Workspace},
+    desk::Workspace,
     fragment::{FragmentKey, Ports},
     limit::{self, Bucket},
-    mark::Question,
-    open::{Added, Pointed},
     select::Selection,
-    tables::{Common, Refused, Route, Tables},
+    tables::{Common, Way},
     verdict::Verdict,
 };
 
-use crate::{
-    program,
-    route::{query, route},
-    xdp::Scratch,
-};
+use crate::{program, xdp::Scratch};
 
 /// `BPF_F_MMAPABLE`: the controller fills a table through a mapping.
 const MMAPABLE: usize = 1 << 10;
@@ -52,6 +47,9 @@ const NO_PREALLOC: usize = 1;
 
 /// Sizes written as `SIZED` come from the configuration: the loader sets them.
 const SIZED: usize = 1;
+
+/// Ways to real servers that a CPU remembers; 40 KiB of them.
+const WAY_SLOTS: u32 = 1024;
 
 /// One element of a scheduling table. The kernel rounds the elements of a mapped array up to 8 bytes: two slots fill one.
 type SlotPair = [u32; 2];
@@ -124,6 +122,8 @@ static MARKS_V6: LpmTrie<V6, MarkRules<V6>, { MARK_PREFIXES as usize }> = LpmTri
 static TEMPLATES_V4: LruHashMap<TemplateKey<V4>, Template, SIZED> = LruHashMap::new();
 #[btf_map]
 static TEMPLATES_V6: LruHashMap<TemplateKey<V6>, Template, SIZED> = LruHashMap::new();
+#[btf_map]
+static WAYS: PerCpuArray<Way, { WAY_SLOTS as usize }> = PerCpuArray::new();
 #[btf_map]
 static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
@@ -240,6 +240,12 @@ impl Common for Maps<'_> {
     }
 
     #[inline(always)]
+    fn way(&mut self, real_server: u32) -> Option<&mut Way> {
+        // SAFETY: this CPU's own.
+        WAYS.get_ptr_mut(real_server & (WAY_SLOTS - 1)).map(|way| unsafe { &mut *way })
+    }
+
+    #[inline(always)]
     fn random(&mut self) -> u32 {
         // SAFETY: a helper without arguments.
         unsafe { bpf_get_prandom_u32() }
@@ -269,221 +275,3 @@ impl Common for Maps<'_> {
         }
     }
 }
-
-/// `E2BIG`, what a full hash map answers.
-const E2BIG: i32 = -7;
-
-#[inline(always)]
-const fn refused(error: i32) -> Refused {
-    if error == E2BIG { Refused::Full } else { Refused::Exists }
-}
-
-/// Whether a bit of the filter is set; so it is where there is no filter.
-#[inline(always)]
-fn is_marked((word, bit): (u32, u64)) -> bool {
-    CONCERNS.get(word).is_none_or(|bits| bits & bit != 0)
-}
-
-macro_rules! tables {
-    (
-        $family:ty,
-        $tcp:ident,
-        $half_open:ident,
-        $udp:ident,
-        $vips:ident,
-        $services:ident,
-        $reverse:ident,
-        $fragments:ident,
-        $marks:ident,
-        $marked:path,
-        $templates:ident,
-        $point:path,
-        $add:path
-    ) => {
-        impl Tables<$family> for Maps<'_> {
-            #[inline(always)]
-            fn concerns(&self, source: $family, destination: $family) -> bool {
-                is_marked(concern::destination(destination)) || is_marked(concern::source(source))
-            }
-
-            #[inline(always)]
-            fn is_vip(&self, address: $family) -> bool {
-                $vips.get_ptr(VipKey(address)).is_some()
-            }
-
-            #[inline(always)]
-            fn lease_of(&self, vip: $family) -> u32 {
-                // SAFETY: see the head of this file.
-                unsafe { $vips.get(VipKey(vip)).copied() }.unwrap_or(lease::NONE)
-            }
-
-            #[inline(always)]
-            fn service(&self, key: &ServiceKey<$family>) -> Option<u32> {
-                // SAFETY: see the head of this file.
-                unsafe { $services.get(key).copied() }
-            }
-
-            #[inline(always)]
-            fn mark_rules(&self, destination: $family) -> Option<&MarkRules<$family>> {
-                $marks.get(&Key::new(8 * size_of::<$family>() as u32, destination))
-            }
-
-            #[inline(always)]
-            fn marked(&self, question: &Question<$family>) -> u32 {
-                $marked(question)
-            }
-
-            #[inline(always)]
-            fn point(&mut self, desk: &mut Desk<$family>, real_server: u32, attempt: u32) -> Pointed {
-                Pointed::from_number($point(self.context.ctx, desk, real_server, attempt))
-            }
-
-            #[inline(always)]
-            fn add(&mut self, desk: &mut Desk<$family>) -> Added {
-                Added::from_number($add(desk))
-            }
-
-            #[inline(always)]
-            fn template(&mut self, key: &TemplateKey<$family>) -> Option<&mut Template> {
-                // SAFETY: see the head of this file.
-                $templates.get_ptr_mut(key).map(|template| unsafe { &mut *template })
-            }
-
-            #[inline(always)]
-            fn insert_template(
-                &mut self,
-                key: &TemplateKey<$family>,
-                template: &Template,
-            ) -> Result<(), Refused> {
-                $templates.insert(key, template, u64::from(BPF_NOEXIST)).map_err(refused)
-            }
-
-            #[inline(always)]
-            fn remove_template(&mut self, key: &TemplateKey<$family>) {
-                // Not there is as good as removed.
-                let _ = $templates.remove(key);
-            }
-
-            #[inline(always)]
-            fn reverse(&self, real_server: &ServiceKey<$family>) -> Option<&ServiceKey<$family>> {
-                // SAFETY: see the head of this file.
-                unsafe { $reverse.get(real_server) }
-            }
-
-            #[inline(always)]
-            fn connection(
-                &mut self,
-                protocol: Protocol,
-                key: &ConnectionKey<$family>,
-            ) -> Option<&mut Connection<$family>> {
-                let entry = match protocol {
-                    Protocol::Tcp => $tcp.get_ptr_mut(key),
-                    Protocol::Udp => $udp.get_ptr_mut(key),
-                };
-                // SAFETY: see the head of this file.
-                entry.map(|entry| unsafe { &mut *entry })
-            }
-
-            #[inline(always)]
-            fn insert(
-                &mut self,
-                protocol: Protocol,
-                key: &ConnectionKey<$family>,
-                entry: &Connection<$family>,
-            ) -> Result<(), Refused> {
-                match protocol {
-                    Protocol::Tcp => $tcp.insert(key, entry, u64::from(BPF_NOEXIST)),
-                    Protocol::Udp => $udp.insert(key, entry, u64::from(BPF_NOEXIST)),
-                }
-                .map_err(refused)
-            }
-
-            #[inline(always)]
-            fn remove(&mut self, protocol: Protocol, key: &ConnectionKey<$family>) {
-                // Not there is as good as removed.
-                let _ = match protocol {
-                    Protocol::Tcp => $tcp.remove(key),
-                    Protocol::Udp => $udp.remove(key),
-                };
-            }
-
-            #[inline(always)]
-            fn half_open(&mut self, key: &ConnectionKey<$family>) -> Option<&mut HalfOpen<$family>> {
-                // SAFETY: see the head of this file.
-                $half_open.get_ptr_mut(key).map(|entry| unsafe { &mut *entry })
-            }
-
-            #[inline(always)]
-            fn insert_half_open(
-                &mut self,
-                key: &ConnectionKey<$family>,
-                entry: &HalfOpen<$family>,
-            ) -> Result<(), Refused> {
-                $half_open.insert(key, entry, u64::from(BPF_NOEXIST)).map_err(refused)
-            }
-
-            #[inline(always)]
-            fn remove_half_open(&mut self, key: &ConnectionKey<$family>) {
-                // Not there is as good as removed.
-                let _ = $half_open.remove(key);
-            }
-
-            #[inline(always)]
-            fn fragment(&self, key: &FragmentKey<$family>) -> Option<Ports> {
-                // SAFETY: see the head of this file.
-                unsafe { $fragments.get(key).copied() }
-            }
-
-            #[inline(always)]
-            fn insert_fragment(&mut self, key: &FragmentKey<$family>, ports: &Ports) {
-                // What is not remembered is dropped later and sent again.
-                let _ = $fragments.insert(key, ports, u64::from(BPF_ANY));
-            }
-
-            #[inline(always)]
-            fn route(
-                &mut self,
-                protocol: Protocol,
-                key: &ConnectionKey<$family>,
-                interface: u32,
-                next_hop: &mut NextHop,
-            ) -> Route {
-                match query(protocol, key, interface) {
-                    Some(query) => route(self.context, query, next_hop),
-                    None => Route::NotForwarded,
-                }
-            }
-        }
-    };
-}
-
-tables!(
-    V4,
-    TCP_V4,
-    HALF_OPEN_V4,
-    UDP_V4,
-    VIPS_V4,
-    SERVICES_V4,
-    REVERSE_V4,
-    FRAGMENTS_V4,
-    MARKS_V4,
-    program::marked_apart_v4,
-    TEMPLATES_V4,
-    program::xlb_point_v4,
-    program::xlb_add_v4
-);
-tables!(
-    V6,
-    TCP_V6,
-    HALF_OPEN_V6,
-    UDP_V6,
-    VIPS_V6,
-    SERVICES_V6,
-    REVERSE_V6,
-    FRAGMENTS_V6,
-    MARKS_V6,
-    program::marked_apart_v6,
-    TEMPLATES_V6,
-    program::xlb_point_v6,
-    program::xlb_add_v6
-);

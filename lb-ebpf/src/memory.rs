@@ -1,4 +1,6 @@
-//! The tables and the frame on the host: ordinary collections and a byte slice.
+//! The tables on the host: ordinary collections. The frame is in `frame`.
+
+mod frame;
 
 use std::{
     cell::Cell,
@@ -18,89 +20,21 @@ use lb_common::{
 };
 
 use crate::{
-    checksum::fold,
     connection::RealAddress,
     desk::{Desk, Workspace},
     forward,
     fragment::{FragmentKey, Ports},
-    headers::Ethernet,
     ip::Ip,
     limit::{ANSWERS, Bucket},
     mark::{self, Question},
     open::{self, Added, Pointed},
-    packet::{Header, Packet, REACH},
     scan,
     select::{self, Selection},
-    tables::{Common, Refused, Route, Tables},
+    tables::{Common, Refused, Route, Tables, Way},
     verdict::Verdict,
 };
 
-/// A frame in memory, in one buffer.
-#[derive(Debug)]
-pub struct Frame<'a> {
-    /// Index of the interface it arrived on.
-    pub interface: u32,
-    /// Its bytes, from the Ethernet header on.
-    pub bytes: &'a mut Vec<u8>,
-}
-
-impl Packet for Frame<'_> {
-    fn interface(&self) -> u32 {
-        self.interface
-    }
-
-    fn length(&self) -> usize {
-        self.bytes.len()
-    }
-
-    fn holds(&self, length: usize) -> bool {
-        length <= self.bytes.len()
-    }
-
-    fn get<T: Header>(&self, offset: usize) -> Option<&T> {
-        if offset > REACH {
-            return None;
-        }
-        T::ref_from_prefix(self.bytes.get(offset..)?).ok().map(|(header, _)| header)
-    }
-
-    fn get_mut<T: Header>(&mut self, offset: usize) -> Option<&mut T> {
-        if offset > REACH {
-            return None;
-        }
-        T::mut_from_prefix(self.bytes.get_mut(offset..)?).ok().map(|(header, _)| header)
-    }
-
-    fn sum(&self, offset: usize, length: usize) -> Option<u16> {
-        if length > 9216 {
-            return None;
-        }
-        let bytes = self.bytes.get(offset..offset.checked_add(length)?)?;
-        let sum = bytes.chunks(2).fold(0u32, |sum, pair| {
-            sum + u32::from(u16::from_ne_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]))
-        });
-        Some(fold(sum))
-    }
-
-    fn truncate(&mut self, length: usize) -> bool {
-        let fits = length <= self.bytes.len();
-        self.bytes.truncate(length);
-        fits
-    }
-
-    fn shrink(&mut self, length: usize) -> bool {
-        let fits = self.bytes.len() >= length + size_of::<Ethernet>();
-        if fits {
-            self.bytes.drain(..length);
-        }
-        fits
-    }
-
-    fn grow(&mut self, length: usize) -> bool {
-        self.bytes.splice(..0, std::iter::repeat_n(0, length));
-        true
-    }
-}
+pub use self::frame::Frame;
 
 /// [`forward::forward`] on the host. Compiled here once for all who call it.
 #[inline(never)]
@@ -179,6 +113,8 @@ pub struct Memory {
     pub real_servers: BTreeMap<u32, RealServer>,
     /// One tick after the established table was last found full.
     pub pressure: u32,
+    /// Ways to real servers.
+    pub ways: BTreeMap<u32, Way>,
     /// What the next random number is made from.
     pub seed: u64,
     /// Their loads.
@@ -241,6 +177,10 @@ impl Common for Memory {
 
     fn pressure(&mut self) -> Option<&mut u32> {
         Some(&mut self.pressure)
+    }
+
+    fn way(&mut self, real_server: u32) -> Option<&mut Way> {
+        Some(self.ways.entry(real_server).or_default())
     }
 
     fn random(&mut self) -> u32 {

@@ -1,5 +1,7 @@
 //! A packet for a virtual server without a connection: opens one, or ends here.
 
+mod add;
+
 use lb_common::{
     addr::{Port, Protocol},
     connection::flags,
@@ -8,41 +10,36 @@ use lb_common::{
     mark::NOBODY,
     outcome::Outcome,
     service::{ServiceKey, virtual_server},
-    tcp::{
-        TcpState,
-        header::{ACK, RST, SYN},
-    },
+    tcp::header::{ACK, RST, SYN},
 };
 
 use crate::{
     connection::{self, RealAddress},
     desk::Desk,
-    hairpin, half_open,
+    hairpin,
     headers::Ethernet,
     ip::Ip,
-    mark::Question,
+    mark::{self, Question},
     ownership,
     packet::Packet,
     parse::{Arrival, Datagram},
-    persistence, pressure, replies,
+    persistence, pressure,
     select::{self, Choice, Selection},
-    tables::{Refused, Route, Tables},
+    tables::{Route, Tables},
 };
 
-/// Finds the virtual server and opens a connection to one of its real servers.
+pub use self::add::{Added, add};
+
+/// Opens a connection to one of the virtual server's real servers.
 #[inline(never)]
 pub(crate) fn for_service<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
     packet: &P,
     tables: &mut T,
     desk: &mut Desk<A>,
-    vip: bool,
+    index: u32,
 ) -> Outcome {
     let datagram = &desk.arrival.datagram;
     let key = &datagram.key;
-    let index = service(tables, &desk.arrival, vip);
-    if index == NOBODY {
-        return Outcome::NoService;
-    }
     if !ownership::is_owned(tables, key.destination, desk.arrival.now) {
         return ownership::refuse(tables, &desk.arrival, &mut desk.entry.next_hop);
     }
@@ -98,14 +95,14 @@ fn begins<A: Ip>(datagram: &Datagram<A>) -> bool {
     datagram.protocol == Protocol::Udp || datagram.flags & (SYN | ACK) == SYN
 }
 
-/// The virtual server on exactly this port of a VIP, else on any port, else that of the packet's mark; [`NOBODY`] without.
-/// Not inlined: its keys would lie on the stack below everything that opening a connection calls.
+/// In place of a virtual server's index: the packet is not for a VIP and has no mark.
+pub(crate) const ELSEWHERE: u32 = NOBODY - 1;
+
+/// The virtual server on exactly this port of a VIP, else on any port, else that of the packet's mark; [`NOBODY`] where there
+/// is none on a VIP, [`ELSEWHERE`] otherwise. Not inlined: its keys would lie on the stack below everything that opening a
+/// connection calls.
 #[inline(never)]
-pub(crate) fn service<A: Ip, T: Tables<A>>(tables: &T, arrival: &Arrival<A>, vip: bool) -> u32 {
-    let question = Question::about(arrival);
-    if !vip {
-        return tables.marked(&question);
-    }
+pub(crate) fn service<A: Ip, T: Tables<A>>(tables: &T, arrival: &Arrival<A>) -> u32 {
     let key = &arrival.datagram.key;
     let mut service = ServiceKey {
         address: key.destination,
@@ -115,8 +112,17 @@ pub(crate) fn service<A: Ip, T: Tables<A>>(tables: &T, arrival: &Arrival<A>, vip
     if let Some(index) = tables.service(&service) {
         return index;
     }
-    service.port = Port::ANY;
-    tables.service(&service).unwrap_or_else(|| tables.marked(&question))
+    let vip = tables.is_vip(key.destination);
+    if vip {
+        service.port = Port::ANY;
+        if let Some(index) = tables.service(&service) {
+            return index;
+        }
+    } else if !mark::are_wide(tables) {
+        return ELSEWHERE;
+    }
+    let marked = tables.marked(&Question::about(arrival));
+    if marked == NOBODY && !vip { ELSEWHERE } else { marked }
 }
 
 /// Why no connection was opened.
@@ -170,7 +176,7 @@ fn open<A: Ip + RealAddress, T: Tables<A>>(
             Pointed::Unresolved => return Err(Refusal::Unresolved),
         }
         match tables.add(desk) {
-            Added::Both => return Ok(()),
+            Added::Done => return Ok(()),
             Added::Taken => refusal = Refusal::Collision,
             Added::Full => return Err(Refusal::NoEntry),
         }
@@ -243,8 +249,19 @@ pub fn point<A: Ip + RealAddress, T: Tables<A>>(
     let entry_flags =
         if begins { 0 } else { flags::ADOPTED } | if turns_round { flags::SOURCE_NAT } else { 0 };
     connection::write(&mut desk.entry, key, &desk.key, entry_flags, chosen, arrival.now);
+    if !turns_round && recall(tables, desk, chosen) {
+        return Pointed::Through;
+    }
+    let arrival = &desk.arrival;
+    let key = &arrival.datagram.key;
     match tables.route(arrival.datagram.protocol, &desk.key, arrival.interface, &mut desk.entry.next_hop) {
-        Route::Via | Route::NotForwarded => desk.entry.generation = arrival.generation,
+        Route::Via => {
+            desk.entry.generation = arrival.generation;
+            if !turns_round {
+                remember(tables, desk, chosen);
+            }
+        }
+        Route::NotForwarded => desk.entry.generation = arrival.generation,
         // The kernel takes no packet from an address of its own. The client's is answered past this machine, which the
         // client resets; by the time it asks again, the neighbour is known.
         Route::NeighbourUnknown if turns_round => {
@@ -259,130 +276,39 @@ pub fn point<A: Ip + RealAddress, T: Tables<A>>(
     if turns_round { Pointed::Round } else { Pointed::Through }
 }
 
-/// What became of the entries of a new connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Added {
-    /// Both are in the tables.
-    Both,
-    /// Nothing was added: its replies would be another connection's.
-    Taken,
-    /// Nothing was added: there is no room.
-    Full,
-}
-
-impl Added {
-    /// From the number of the variant.
-    #[inline(always)]
-    #[must_use]
-    pub const fn from_number(number: u32) -> Self {
-        match number {
-            0 => Self::Both,
-            1 => Self::Taken,
-            _ => Self::Full,
-        }
-    }
-}
-
-/// Adds the connection of `desk.entry`.
+/// Makes the next hop of `desk.entry` the one that is remembered of this real server; false when none is.
 #[inline(always)]
-pub fn add<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> Added {
-    desk.other_key.reverse_from(&desk.entry.translated);
-    let inferred = replies::are_inferred(tables, desk);
-    if !inferred && is_taken(tables, desk) {
-        return Added::Taken;
-    }
-    match insert(tables, desk, inferred) {
-        Ok(()) => Added::Both,
-        Err(Refused::Exists) => Added::Taken,
-        Err(Refused::Full) => Added::Full,
-    }
-}
-
-/// Adds `desk.entry`, and before it an entry of the replies, unless these are inferred: if that is refused, nothing was added.
-#[inline(always)]
-fn insert<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>, inferred: bool) -> Result<(), Refused> {
-    let protocol = desk.arrival.datagram.protocol;
-    match protocol {
-        Protocol::Tcp => half_open::add(tables, desk, !inferred)?,
-        Protocol::Udp => insert_datagram(tables, desk, inferred)?,
-    }
-    let real_server = desk.entry.real_server;
-    tables.count(real_server, Row::Opened, desk.arrival.datagram.packet_length() as u64);
-    if let Some(load) = tables.load(real_server) {
-        match protocol {
-            Protocol::Tcp => load.inactive = load.inactive.wrapping_add(1),
-            Protocol::Udp => load.active = load.active.wrapping_add(1),
-        }
-    }
-    Ok(())
-}
-
-#[inline(always)]
-fn insert_datagram<A: Ip, T: Tables<A>>(
-    tables: &mut T,
-    desk: &mut Desk<A>,
-    inferred: bool,
-) -> Result<(), Refused> {
+fn recall<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>, real_server: u32) -> bool {
     let arrival = &desk.arrival;
-    let key = &arrival.datagram.key;
-    if !inferred {
-        desk.key.reverse_from(key);
-        let reply_flags = desk.entry.flags | flags::REPLY;
-        let other = &mut desk.other;
-        connection::write(
-            other,
-            &desk.other_key,
-            &desk.key,
-            reply_flags,
-            desk.entry.real_server,
-            arrival.now,
-        );
-        other.next_hop.copy_from(&desk.way_back);
-        tables.insert(Protocol::Udp, &desk.other_key, other)?;
+    let Some(way) = tables.way(real_server) else { return false };
+    if way.generation != arrival.generation
+        || arrival.now.wrapping_sub(way.asked) >= arrival.ticks_per_second
+        || way.interface != arrival.interface
+        || way.real_server != real_server
+    {
+        return false;
     }
-    let added = tables.insert(Protocol::Udp, key, &desk.entry);
-    if added.is_err() && !inferred {
-        tables.remove(Protocol::Udp, &desk.other_key);
-    }
-    added
+    desk.entry.next_hop.copy_from(&way.next_hop);
+    desk.entry.generation = arrival.generation;
+    true
 }
 
-/// Whether replies from the chosen real server are already another connection's: another VIP in front of the same real
-/// server, and a client that uses one port for both. What is left of this connection itself, or of one that is closing, is
-/// removed.
+/// Remembers it.
 #[inline(always)]
-fn is_taken<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> bool {
-    let protocol = desk.arrival.datagram.protocol;
-    if protocol == Protocol::Tcp
-        && let Some(signpost) = tables.half_open(&desk.other_key)
-    {
-        desk.key.reverse_from(&signpost.connection.translated);
-        if desk.key != desk.arrival.datagram.key && half_open::owns_replies(tables, desk) {
-            return true;
-        }
-        tables.remove_half_open(&desk.other_key);
+fn remember<A: Ip, T: Tables<A>>(tables: &mut T, desk: &Desk<A>, real_server: u32) {
+    let arrival = &desk.arrival;
+    if let Some(way) = tables.way(real_server) {
+        way.generation = arrival.generation;
+        way.asked = arrival.now;
+        way.interface = arrival.interface;
+        way.real_server = real_server;
+        way.next_hop.copy_from(&desk.entry.next_hop);
     }
-    let key = &desk.arrival.datagram.key;
-    let Some(reply) = tables.connection(protocol, &desk.other_key) else { return false };
-    let reply_flags = reply.flags;
-    desk.key.reverse_from(&reply.translated);
-    if desk.key != *key
-        && let Some(owner) = tables.connection(protocol, &desk.key)
-        && (protocol == Protocol::Udp
-            // A port that another client has just used is not given to a new one: the real server might take it for the old.
-            || desk.entry.flags & flags::SOURCE_NAT != 0
-            || !TcpState::of(owner.flags, reply_flags).gives_way_to_syn())
-    {
-        return true;
-    }
-    connection::remove(tables, protocol, &desk.key, &desk.other_key);
-    false
 }
 
 /// Back to whoever sent the frame: for as long as the kernel does not know the client's neighbour.
 #[inline(always)]
-fn learn_way_back<A: Ip, P: Packet, T: Tables<A>>(packet: &P, tables: &T, desk: &mut Desk<A>) {
+pub(crate) fn learn_way_back<A: Ip, P: Packet, T: Tables<A>>(packet: &P, tables: &T, desk: &mut Desk<A>) {
     let index = desk.arrival.interface;
     let next_hop = &mut desk.way_back;
     next_hop.mtu = 0;

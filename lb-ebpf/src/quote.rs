@@ -10,6 +10,7 @@ use lb_common::{
     connection::{ConnectionKey, flags},
     counter::Row,
     outcome::Outcome,
+    tcp::header::ACK,
 };
 
 use crate::{
@@ -102,6 +103,7 @@ fn read<A: Icmp + Fragmented, P: Packet>(
     let ports: &Udp = packet.get(quoted.payload)?;
     let datagram = &mut desk.arrival.datagram;
     datagram.protocol = protocol;
+    datagram.flags = ACK;
     datagram.key.source.copy_from(&quoted.destination);
     datagram.key.destination.copy_from(&quoted.source);
     datagram.key.source_port = Port::from_wire(ports.destination_port);

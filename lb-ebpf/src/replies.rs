@@ -66,8 +66,13 @@ pub(crate) fn first_datagram<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Des
         return None;
     }
     let datagram = &desk.arrival.datagram;
-    // Another packet may have done the same.
-    let _ = tables.insert(Protocol::Udp, &datagram.key, &desk.entry);
+    if desk.entry.next_hop.mtu != 0 {
+        // Another packet may have done the same.
+        let _ = tables.insert(Protocol::Udp, &datagram.key, &desk.entry);
+    } else if let Some(request) = tables.connection(Protocol::Udp, &desk.original) {
+        // Nobody knows the way to the client. Its next datagram comes from there, and is looked at closely.
+        request.generation = 0;
+    }
     tables.count(real_server, Row::Replies, datagram.packet_length() as u64);
     Some(Outcome::Forwarded)
 }

@@ -17,14 +17,16 @@ use crate::{
     forward::touch,
     half_open,
     ip::Ip,
-    ownership, replies,
+    open, ownership,
+    packet::Packet,
     tables::Tables,
 };
 
 /// Notes what the packet says about its connection and verifies the entry. `None` when there is no connection, or no more:
 /// the packet starts afresh.
 #[inline(never)]
-pub(crate) fn review<A: Ip + RealAddress, T: Tables<A>>(
+pub(crate) fn review<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
+    packet: &P,
     tables: &mut T,
     desk: &mut Desk<A>,
 ) -> Option<Outcome> {
@@ -80,7 +82,7 @@ pub(crate) fn review<A: Ip + RealAddress, T: Tables<A>>(
     if datagram.protocol == Protocol::Udp {
         let other = tables.connection(Protocol::Udp, &desk.other_key);
         if other.is_none_or(|other| !other.translated.answers(&datagram.key)) {
-            mend(tables, desk);
+            mend(packet, tables, desk);
         }
     }
     let arrival = &desk.arrival;
@@ -96,20 +98,21 @@ pub(crate) fn review<A: Ip + RealAddress, T: Tables<A>>(
     Some(Outcome::Forwarded)
 }
 
-/// Adds the opposite direction again, unless it is inferred. The table of UDP evicts what was not looked up for the longest
-/// time, and one direction may be used much more than the other; that it was looked up just now keeps it from that, too.
+/// Adds the opposite direction again. The table of UDP evicts what was not looked up for the longest time, and one direction
+/// may be used much more than the other; that it was looked up just now keeps it from that, too.
 #[inline(never)]
-fn mend<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) {
+fn mend<A: Ip, P: Packet, T: Tables<A>>(packet: &P, tables: &mut T, desk: &mut Desk<A>) {
     // What is left of an older connection.
     tables.remove(Protocol::Udp, &desk.other_key);
-    if replies::are_inferred(tables, desk) {
-        return;
-    }
+    open::learn_way_back(packet, tables, desk);
     let arrival = &desk.arrival;
     desk.key.reverse_from(&arrival.datagram.key);
     let other = &mut desk.other;
     let other_flags = desk.entry.flags ^ flags::REPLY;
     connection::write(other, &desk.other_key, &desk.key, other_flags, desk.entry.real_server, arrival.now);
+    if other_flags & flags::REPLY != 0 {
+        other.next_hop.copy_from(&desk.way_back);
+    }
     // Another packet may have done the same.
-    let _ = tables.insert(Protocol::Udp, &desk.other_key, &desk.other);
+    let _ = tables.insert(Protocol::Udp, &desk.other_key, other);
 }

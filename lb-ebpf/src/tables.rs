@@ -38,6 +38,25 @@ pub enum Route {
     NotForwarded,
 }
 
+/// The last route to a real server that was asked for, so that the next new connection need not ask. Good for a second, so
+/// that it does not matter for long who asked: a rule may route by the client's address, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Way {
+    /// [`Settings::generation`] when it was asked for; 0 when nothing is here.
+    pub generation: u32,
+    /// Time when it was asked for, in ticks.
+    pub asked: u32,
+    /// Index of the interface that the packet had arrived on.
+    pub interface: u32,
+    /// Index of the real server.
+    pub real_server: u32,
+    /// The answer.
+    pub next_hop: NextHop,
+    /// Always 0.
+    pub reserved: u16,
+}
+
 /// Tables that do not depend on the address family.
 pub trait Common {
     /// The clock, in ticks; wraps around.
@@ -72,6 +91,9 @@ pub trait Common {
 
     /// One tick after the established table was last found full; 0 when it never was.
     fn pressure(&mut self) -> Option<&mut u32>;
+
+    /// The slot for the way to this real server, which may hold another's.
+    fn way(&mut self, real_server: u32) -> Option<&mut Way>;
 
     /// A random number.
     fn random(&mut self) -> u32;
@@ -133,6 +155,16 @@ pub trait Tables<A: Address>: Common {
 
     /// A proven connection (TCP), or any (UDP).
     fn connection(&mut self, protocol: Protocol, key: &ConnectionKey<A>) -> Option<&mut Connection<A>>;
+
+    /// [`Tables::connection`] by a key whose parts were just written.
+    #[inline(always)]
+    fn connection_at_once(
+        &mut self,
+        protocol: Protocol,
+        key: &ConnectionKey<A>,
+    ) -> Option<&mut Connection<A>> {
+        self.connection(protocol, key)
+    }
 
     /// Adds one direction, unless the key is there already.
     fn insert(

@@ -34,6 +34,7 @@ mod life;
 mod marks;
 mod ownership;
 mod persistence;
+mod replies;
 mod reset;
 mod vlan;
 
@@ -53,6 +54,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         marks::ALL,
         ownership::ALL,
         persistence::ALL,
+        replies::ALL,
         reset::ALL,
         vlan::ALL,
     ];

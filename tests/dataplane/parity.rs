@@ -37,7 +37,11 @@ fn kernel_and_host_agree_on_generated_packets() {
 
 fn agree(kernel: &mut Kernel, seed: u64) {
     let mut dice = Dice(seed);
-    let mut lab = Lab::new(world::memory(CONNECTIONS), Some(kernel));
+    let mut memory = world::memory(CONNECTIONS);
+    if seed % 2 == 0 {
+        world::add_reverse_index(&mut memory);
+    }
+    let mut lab = Lab::new(memory, Some(kernel));
     for index in 0..FRAMES {
         let (interface, frame) = stream::next(&mut dice, &lab.memory);
         let agreed = catch_unwind(AssertUnwindSafe(|| {

@@ -148,8 +148,40 @@ fn listen<A: OfFamily>(family: &mut Family<A>, vip: A, port: u16, protocol: Prot
     if !family.vips.contains(&vip) {
         family.vips.push(vip);
     }
-    let key = ServiceKey { address: vip, port: Port::new(port), protocol: protocol as u16 };
-    family.services.insert(key, index);
+    family.services.insert(service_key(vip, port, protocol), index);
+}
+
+/// What this real server's packets come from, since it has no other virtual server.
+pub(crate) fn add_reverse(memory: &mut Memory, protocol: Protocol, server: SocketAddr, vip: SocketAddr) {
+    match (server.ip(), vip.ip()) {
+        (IpAddr::V4(real), IpAddr::V4(ip)) => {
+            let key = |address, port| service_key(V4::from(address), port, protocol);
+            memory.v4.reverse.insert(key(real, server.port()), key(ip, vip.port()));
+        }
+        (IpAddr::V6(real), IpAddr::V6(ip)) => {
+            let key = |address, port| service_key(V6::from(address), port, protocol);
+            memory.v6.reverse.insert(key(real, server.port()), key(ip, vip.port()));
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => panic!("{server} and {vip}"),
+    }
+}
+
+/// The reverse index, of some real servers that only one virtual server has.
+#[cfg(feature = "root")]
+pub(crate) fn add_reverse_index(memory: &mut Memory) {
+    for (protocol, server, vip) in [
+        (Protocol::Tcp, "[2001:db8:2::b]:8080", WEB_V6),
+        (Protocol::Tcp, "[2001:db8:2::c]:8080", WEB_V6),
+        (Protocol::Udp, "[2001:db8:2::b]:5353", DNS_V6),
+        (Protocol::Tcp, "10.0.0.43:8080", STORAGE),
+        (Protocol::Udp, "10.0.0.12:5353", DNS),
+    ] {
+        add_reverse(memory, protocol, at(server), at(vip));
+    }
+}
+
+const fn service_key<A>(address: A, port: u16, protocol: Protocol) -> ServiceKey<A> {
+    ServiceKey { address, port: Port::new(port), protocol: protocol as u16 }
 }
 
 /// A table in which every real server has slots in proportion to its weight.

@@ -13,6 +13,9 @@
 #[path = "../../lb-user/src/config"]
 mod config {
     pub mod vrrp;
+    pub mod vrrp_key;
+    pub mod vrrp_routes;
+    pub mod vrrp_track;
 }
 #[path = "../../lb-user/src/vrrp"]
 mod vrrp {
@@ -20,6 +23,7 @@ mod vrrp {
     pub mod advert;
     pub mod checksum;
     pub mod reject;
+    pub mod trailer;
 }
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -29,7 +33,7 @@ use etherparse::checksum::Sum16BitWords;
 use libfuzzer_sys::fuzz_target;
 
 use crate::config::vrrp::{
-    Authentication, Checksum, Notify, Priority, Scope, Version, VirtualAddress, VrrpInstance,
+    Announce, Authentication, Checksum, Notify, Priority, Scope, Version, VirtualAddress, VrrpInstance,
 };
 use crate::vrrp::accept::{Datagram, accept};
 use crate::vrrp::advert::{GROUP_V4, GROUP_V6, Packet, Path};
@@ -120,7 +124,7 @@ fuzz_target!(|input: &[u8]| {
     let datagram = Datagram { path, hop_limit: way.hop_limit(), payload: &payload };
     let heard = accept(&instance, &[way.ours()], &datagram);
     let expected = decoded.ok().filter(|packet| {
-        let password = instance.authentication.as_ref().map(|Authentication::Pass(password)| *password);
+        let password = way.has_password().then_some(PASSWORD);
         way.hop_limit() == 255 && way.is_expected() && !way.is_own() && packet.password == password
     });
     assert_eq!(heard.ok().map(|heard| heard.packet), expected);
@@ -143,15 +147,16 @@ fn instance(way: Way, first: u8) -> VrrpInstance {
             device: "eth0".into(),
             scope: Scope::Global,
         }],
+        virtual_routes: vec![],
+        virtual_rules: vec![],
         preempt: true,
         preempt_delay: Duration::ZERO,
         unicast_peers: if listens_to_peers { vec![source] } else { vec![] },
         source_address: None,
         checksum: Checksum::PseudoHeader,
         authentication: way.has_password().then_some(Authentication::Pass(PASSWORD)),
-        track_interface: vec![],
-        track_script: vec![],
-        track_virtual_server: vec![],
+        trackers: vec![],
+        announce: Announce::default(),
         notify: Notify::default(),
     }
 }

@@ -27,7 +27,7 @@ use lb_ebpf::{
     open::{self, Added, Pointed},
     scan,
     select::{self, Selection},
-    tables::{Common, Refused, Route, Tables},
+    tables::{Common, Refused, Route, Tables, Way},
 };
 
 use super::maps::Maps;
@@ -175,6 +175,10 @@ impl Common for Rehearsal<'_> {
 
     fn pressure(&mut self) -> Option<&mut u32> {
         self.pressure.as_mut()
+    }
+
+    fn way(&mut self, _real_server: u32) -> Option<&mut Way> {
+        None
     }
 
     /// As good as any: nobody can know what the data plane will draw.

@@ -35,7 +35,7 @@ cases![
 impl Lab<'_> {
     /// A client's packet arrives and leaves from one of the balancer's ports; from where and to where it goes.
     #[track_caller]
-    fn turns_round(&mut self, packet: &Packet, outcome: Outcome) -> (SocketAddr, SocketAddr) {
+    pub(super) fn turns_round(&mut self, packet: &Packet, outcome: Outcome) -> (SocketAddr, SocketAddr) {
         let ended = self.send(packet);
         assert_eq!(ended.verdict.outcome(), outcome, "{packet:?}");
         let seen = read(&ended.bytes).expect("a well-formed packet came out");
