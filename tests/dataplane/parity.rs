@@ -38,7 +38,7 @@ fn kernel_and_host_agree_on_generated_packets() {
 fn agree(kernel: &mut Kernel, seed: u64) {
     let mut dice = Dice(seed);
     let mut memory = world::memory(CONNECTIONS);
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         world::add_reverse_index(&mut memory);
     }
     let mut lab = Lab::new(memory, Some(kernel));
