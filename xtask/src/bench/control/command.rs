@@ -48,6 +48,8 @@ impl Table {
 
     /// Another one for each table.
     fn identity(&self) -> Result<u32> {
-        Ok(self.0.get(&0, 0)?.map().info()?.id())
+        // One that is replaced just now may be gone before it is opened.
+        let table = self.0.get(&0, 0).or_else(|_| self.0.get(&0, 0))?;
+        Ok(table.map().info()?.id())
     }
 }
