@@ -145,6 +145,8 @@ fn each(ground: &mut Ground, work: &Work, rounds: usize) -> Result<Rounds> {
         open(ground, work)?;
         (frames.script(0, CLIENTS)?, BATCH)
     };
+    // What happens only once happens here.
+    ground.send(Direction::Request, &mut script, batch)?;
     (0..rounds).map(|_| round(ground, &mut script, batch)).collect()
 }
 
