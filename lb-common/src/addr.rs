@@ -178,7 +178,10 @@ impl Address for V6 {
         let [a, b, c, d] = self.0;
         let multicast = u32::from_be(a) >> 24 == 0xff;
         let unspecified_or_loopback = a == 0 && b == 0 && c == 0 && (d == 0 || d == 1u32.to_be());
-        multicast || unspecified_or_loopback
+        // No router sends them on (RFC 4291 section 2.5.6), and no host speaks IPv6 for IPv4 ones (Linux drops them, too).
+        let link_local = u32::from_be(a) >> 22 == 0xfe80 >> 6;
+        let mapped = a == 0 && b == 0 && u32::from_be(c) == 0xffff;
+        multicast || unspecified_or_loopback || link_local || mapped
     }
 
     fn to_ip(self) -> IpAddr {
@@ -346,7 +349,11 @@ mod tests {
             ("::", true),
             ("::1", true),
             ("ff02::12", true),
-            ("fe80::1", false),
+            ("fe80::1", true),
+            ("febf:ffff::1", true),
+            ("fec0::1", false),
+            ("::ffff:198.51.100.7", true),
+            ("::fffe:198.51.100.7", false),
             ("2001:db8::1", false),
             ("::2", false),
         ] {

@@ -37,7 +37,9 @@ pub(crate) fn answer<A: Icmp, P: Packet, T: Tables<A>>(
 ) -> Verdict {
     let arrival = &desk.arrival;
     let datagram = &arrival.datagram;
-    if outcome == Outcome::Reset as u32 {
+    let resets = outcome == Outcome::Reset as u32;
+    // Whoever has a connection learns of its end; segments of none can be invented in any number.
+    if resets && (desk.known || datagram.flags & RST != 0) {
         return reset::answer(packet, arrival, Outcome::Reset);
     }
     let refused = outcome == Outcome::NoRealServer as u32;
@@ -46,6 +48,9 @@ pub(crate) fn answer<A: Icmp, P: Packet, T: Tables<A>>(
     }
     if !tables.may_answer(arrival.now, arrival.ticks_per_second) {
         return Outcome::AnswerLimited.into();
+    }
+    if resets {
+        return reset::answer(packet, arrival, Outcome::Reset);
     }
     if refused && datagram.protocol == Protocol::Tcp {
         return reset::answer(packet, arrival, Outcome::Refused);

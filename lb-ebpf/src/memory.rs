@@ -21,7 +21,8 @@ use lb_common::{
 
 use crate::{
     connection::RealAddress,
-    desk::Desk,
+    desk::{Desk, Workspace},
+    forward,
     fragment::{FragmentKey, Ports},
     ip::Ip,
     limit::{ANSWERS, Bucket},
@@ -30,9 +31,16 @@ use crate::{
     scan,
     select::{self, Selection},
     tables::{Common, Refused, Route, Tables, Way},
+    verdict::Verdict,
 };
 
 pub use self::frame::Frame;
+
+/// [`forward::forward`] on the host. Compiled here once for all who call it.
+#[inline(never)]
+pub fn forward(frame: &mut Frame<'_>, tables: &mut Memory, workspace: &mut Workspace) -> Verdict {
+    forward::forward(frame, tables, workspace)
+}
 
 /// Tables of one family.
 #[derive(Clone, Debug)]

@@ -66,11 +66,18 @@ pub(crate) fn review<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
         }
     }
     let standing = connection::renew(tables, arrival, &mut desk.entry);
+    if standing == Standing::Reset && !begins {
+        // The other end is answered alike when it sends: both entries stay for as long as a closed connection's do.
+        if let Some(stored) = tables.connection(datagram.protocol, &datagram.key) {
+            stored.flags |= flags::RST;
+            stored.last_seen = arrival.now;
+        }
+        return Some(Outcome::Reset);
+    }
     if standing != Standing::Alive {
-        // The other end learns when it sends: its packet reaches the end that was reset, which answers with a reset itself.
-        connection::remove(tables, datagram.protocol, &datagram.key, &desk.other_key);
         // A client that begins anew gets another real server at once.
-        return if standing == Standing::Reset && !begins { Some(Outcome::Reset) } else { None };
+        connection::remove(tables, datagram.protocol, &datagram.key, &desk.other_key);
+        return None;
     }
     desk.entry.flags |= connection::seen(datagram.flags);
     touch(&mut desk.entry, arrival);

@@ -6,7 +6,9 @@ mod drops;
 mod elections;
 mod engine;
 mod explain;
+mod farewell;
 mod headers;
+mod interfaces;
 mod journal;
 mod overrides;
 mod passive;
@@ -165,7 +167,7 @@ impl Daemon {
             let deadline = self.engine.deadline();
             tokio::select! {
                 Some(call) = events.calls.recv() => self.call(call).await,
-                Some(event) = events.health.recv() => self.heard(event),
+                Some(results) = waiting(&mut events.health) => self.heard(&results),
                 event = events.host.recv() => match event {
                     Some(event) => self.host_changed(event).await,
                     None => {
@@ -257,28 +259,37 @@ impl Daemon {
         }
     }
 
-    /// A check has run.
-    fn heard(&mut self, event: health::Event) {
-        let Some(status) = self.engine.statuses.get_mut(&*event.check) else { return };
-        *status = event.status;
+    /// Checks have run: what they change is applied once, however many they are.
+    fn heard(&mut self, results: &[health::Event]) {
+        let mut changed = false;
+        for event in results {
+            changed |= self.take_in(event);
+        }
+        if changed {
+            self.apply();
+        }
+        self.follow_vrrp();
+    }
+
+    /// Whether the result of a check changes a pool.
+    fn take_in(&mut self, event: &health::Event) -> bool {
+        let Some(status) = self.engine.statuses.get_mut(&*event.check) else { return false };
+        status.clone_from(&event.status);
         self.engine.remembered.remove(&*event.check);
         self.unsaved |= event.transition.is_some();
         let engine = &mut self.engine;
         let sight = engine
             .statuses
             .get(&*event.check)
-            .and_then(|changed| engine.guard.observe(changed, engine.statuses.values()));
+            .and_then(|changed| engine.guard.observe((&event.check, changed), &engine.statuses));
         match sight {
             Some(Sight::Lost) => {
                 self.note(Kind::Check, "checks", "every check is silent: pools stay as they are");
             }
             Some(Sight::Regained) => self.note(Kind::Check, "checks", "a check has heard something again"),
-            None => {}
+            Some(Sight::Confirmed) | None => {}
         }
-        if event.transition.is_some() || sight.is_some() {
-            self.apply();
-        }
-        self.follow_vrrp();
+        event.transition.is_some() || sight.is_some()
     }
 
     /// Something about this host has changed.
@@ -325,7 +336,13 @@ impl Daemon {
         }
     }
 
-    fn tell(&mut self, news: Vec<News>) {
+    fn tell(&mut self, mut news: Vec<News>) {
+        let new = news.iter().filter(|news| news.is_new()).count();
+        if new > journal::REMEMBERED {
+            news.retain(|news| !news.is_new());
+            let words = format!("{new} virtual servers and real servers are new, too many to name each");
+            self.note(Kind::State, "configuration", &words);
+        }
         for news in news {
             match news {
                 News::RealServer { name, from: None, to } => {
@@ -334,7 +351,8 @@ impl Daemon {
                 News::RealServer { name, from: Some(from), to } => {
                     self.note(Kind::State, &name, &format!("{name} goes from {from} to {to}"));
                 }
-                News::Quorum { name, up } => {
+                News::Lost(real_servers) => self.part(real_servers),
+                News::Quorum { name, up, is_new: _ } => {
                     let word = if up { "met" } else { "lost" };
                     self.note(Kind::Quorum, &name, &format!("quorum of {name} is {word}"));
                 }
@@ -346,6 +364,12 @@ impl Daemon {
     fn note(&mut self, kind: Kind, object: &str, message: &str) {
         self.journal.note(now().1, kind, object, message);
     }
+}
+
+/// All results of checks that wait: the slower they are taken, the more there are at once.
+async fn waiting(health: &mut mpsc::Receiver<health::Event>) -> Option<Vec<health::Event>> {
+    let mut results = Vec::new();
+    (health.recv_many(&mut results, start::RESULTS).await > 0).then_some(results)
 }
 
 /// Until `deadline`; for ever without one.

@@ -14,6 +14,7 @@ pub mod pins;
 pub mod programs;
 pub mod read;
 pub mod rehearsal;
+mod scheduling;
 pub mod sizes;
 pub mod sweep;
 pub mod templates;

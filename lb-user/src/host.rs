@@ -3,8 +3,11 @@
 pub mod addresses;
 pub mod interfaces;
 pub mod links;
+pub mod neighbours;
 pub mod on_link;
+pub mod prompt;
 pub mod reach;
+pub mod routes;
 pub mod sysctl;
 pub mod vlans;
 pub mod watch;

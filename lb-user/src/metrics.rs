@@ -145,13 +145,15 @@ impl Scrape {
     }
 
     fn checks(&self, families: &mut Families<'_>) -> fmt::Result {
-        let Counts { success, failure, error, buckets, duration, late: _ } = &self.checks;
+        let Counts { success, failure, error, buckets, duration, late } = &self.checks;
         let results = [("success", *success), ("failure", *failure), ("error", *error)];
         families.counters(
             "check_results",
             "Checks that have run",
             results.map(|(result, count)| ([("result", result)], count)),
         )?;
+        let help = "Checks that began more than a tenth of their interval after they were due";
+        families.counter("check_late", help, *late)?;
         let bounds = BUCKETS.into_iter().chain([f64::INFINITY]);
         let buckets: Vec<_> = bounds.zip(buckets.iter().copied()).collect();
         families.seconds("check_duration", "How long checks took", *duration, &buckets)
@@ -235,6 +237,11 @@ impl Families<'_> {
         samples
             .into_iter()
             .try_for_each(|(labels, value)| family.encode_family(&labels)?.encode_gauge(&value))
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        family.encode_counter::<NoLabelSet, _, u64>(&value, None)
     }
 
     /// The format adds `_total` to the name of every sample.

@@ -6,6 +6,7 @@ mod indices;
 mod links;
 mod maglev;
 mod marks;
+pub mod planner;
 pub mod registry;
 mod reverse;
 mod sequence;
@@ -15,13 +16,14 @@ pub mod wanted;
 pub use concern::{Concerns, concerns};
 pub use diff::{Change, Write, diff, needs_new_generation};
 pub use marks::Marks;
+pub use planner::{PlanError, client_prefix, plan, unavailable};
 pub use registry::{Capacity, Registry, RegistryError};
-pub use table::TableCache;
-pub use wanted::{Family, HostView, PlanError, Pool, PoolMember, Wanted, client_prefix, plan, unavailable};
+pub use table::TableInput;
+pub use wanted::{Family, HostView, Pool, PoolMember, Wanted};
 
 #[cfg(test)]
 mod diff_tests;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
-mod wanted_tests;
+mod planner_tests;

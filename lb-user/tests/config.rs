@@ -16,6 +16,11 @@ fn host() -> Host {
     Host {
         read: |path| match path.to_str() {
             Some("/etc/xlb/vrrp") => Ok(b"secret\n".to_vec()),
+            Some("/run/load") => Ok(b"10\n".to_vec()),
+            Some("/etc/xlb/hmac" | "/etc/xlb/hmac-new") => {
+                Ok([b"hex:".as_slice(), &[b'7'; 64], b"\n"].concat())
+            }
+            Some("/etc/xlb/odd") => Ok(b"hex:123\n".to_vec()),
             Some("/etc/xlb/empty") => Ok(b"\n".to_vec()),
             Some("/etc/xlb/long") => Ok(b"far too long".to_vec()),
             _ => Err(std::io::ErrorKind::NotFound.into()),

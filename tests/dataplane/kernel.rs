@@ -5,9 +5,11 @@ mod collision;
 mod flood;
 mod loading;
 mod namespace;
+mod sweep;
 mod tables;
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use aya::{
@@ -45,6 +47,8 @@ pub(crate) struct Kernel {
     ebpf: Ebpf,
     maps: Maps,
     wanted: Wanted,
+    /// Scheduling tables as they are; a picture says only what they are made of.
+    scheduling: BTreeMap<u32, Vec<u32>>,
     /// Outcomes counted before the current lab.
     counted: Outcomes,
     /// Frames it was given.
@@ -80,7 +84,14 @@ impl Kernel {
     pub(crate) fn load(connections: usize, pins: &Pins) -> Self {
         let ebpf = load::load(&sizes(connections), pins).unwrap().ebpf;
         let maps = Maps::open(pins).unwrap();
-        Self { ebpf, maps, wanted: Wanted::default(), counted: Outcomes::new(), frames: 0 }
+        Self {
+            ebpf,
+            maps,
+            wanted: Wanted::default(),
+            scheduling: BTreeMap::new(),
+            counted: Outcomes::new(),
+            frames: 0,
+        }
     }
 
     /// Loads the program and writes the world.
@@ -183,6 +194,10 @@ impl Twin for Kernel {
         let wanted = tables::wanted(memory);
         write::apply(&mut self.maps, &plan::diff(&self.wanted, &wanted)).unwrap();
         self.wanted = wanted;
+        let changed =
+            memory.scheduling.iter().filter(|(index, table)| self.scheduling.get(*index) != Some(*table));
+        write::put_tables(&mut self.maps, changed.map(|(index, table)| (*index, table.clone()))).unwrap();
+        self.scheduling.clone_from(&memory.scheduling);
         let now = self.now();
         tables::follow(&mut self.maps, memory, now);
         if memory.pressure == 0 {

@@ -12,8 +12,7 @@ use lb_common::{
 };
 use lb_ebpf::{
     desk::Workspace,
-    forward::forward,
-    memory::{Frame, Memory},
+    memory::{Frame, Memory, forward},
     verdict::Verdict,
 };
 

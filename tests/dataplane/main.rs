@@ -17,5 +17,7 @@ mod parity;
 mod read;
 mod reset;
 mod safety;
+mod services;
 mod stream;
+mod wires;
 mod world;

@@ -9,7 +9,7 @@ use lb_ebpf::mark::{Question, classify};
 use lb_ebpf::memory::{Memory, OfFamily};
 use lb_user::config::model::{Config, Fwmark, Listen, MarkMatch, Protocol};
 use lb_user::config::{Host, parse};
-use lb_user::plan::{Capacity, HostView, Marks, Pool, Registry, TableCache, Wanted, plan};
+use lb_user::plan::{Capacity, HostView, Marks, Pool, Registry, Wanted, plan};
 use proptest::prelude::*;
 
 /// Virtual servers of two marks and both families; mark 3 is nobody's.
@@ -131,7 +131,7 @@ fn planned(config: &Config) -> Wanted {
     let names = [("eth0".to_owned(), 2), ("eth1".to_owned(), 3)].into();
     let host = HostView { names, ..HostView::default() };
     let pool = |_: &_| Pool::default();
-    plan(config, &pool, &host, &mut Registry::new(capacity), &mut TableCache::default()).unwrap()
+    plan(config, &pool, &host, &Registry::new(capacity)).unwrap().0
 }
 
 fn tables<A: OfFamily>(memory: &mut Memory, marks: &Marks<A>, none: A) {

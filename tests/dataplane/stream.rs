@@ -23,10 +23,14 @@ pub(crate) struct Dice(pub(crate) u64);
 impl Dice {
     /// A number below `limit`, which is small.
     pub(crate) fn below(&mut self, limit: usize) -> usize {
+        (self.number() % limit as u64) as usize
+    }
+
+    const fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % limit as u64) as usize
+        mixed ^ (mixed >> 31)
     }
 
     fn one_in(&mut self, chances: usize) -> bool {
@@ -38,7 +42,8 @@ impl Dice {
     }
 
     fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| self.below(256) as u8).collect()
+        let numbers = std::iter::repeat_with(|| self.number().to_le_bytes());
+        numbers.take(length.div_ceil(8)).flatten().take(length).collect()
     }
 }
 

@@ -1,393 +1,28 @@
-//! The small world of the cases: two interfaces with a VLAN device on each, neighbours, virtual servers; as tables, and as a network namespace.
+//! The small world of the cases as tables: two interfaces with a VLAN device on each, neighbours, virtual servers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::Ipv4Net;
 use lb_common::{
     addr::{Mac, Port, Protocol, V4, V6},
     connection::{NextHop, TAGGED},
     layout::VERSION,
     mark::{MarkPrefix, MarkRule, MarkRules, NOBODY},
-    service::{
-        Interface, Load, RealServer, Scheduling, ServiceKey, Settings, VirtualServer, interface, real_server,
-        settings, virtual_server,
-    },
-    vlan::{self, C_TAG, S_TAG, VlanKey},
+    service::{Interface, Load, RealServer, ServiceKey, Settings, VirtualServer, real_server, settings},
+    vlan::{self, VlanKey},
 };
 use lb_ebpf::memory::{Family, Memory, OfFamily};
 
-use crate::packet::{Packet, Tag};
-
-/// An interface of the balancer, or a VLAN device on one.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Wire {
-    pub(crate) index: u16,
-    #[cfg_attr(not(feature = "root"), expect(dead_code, reason = "of the namespace"))]
-    pub(crate) name: &'static str,
-    pub(crate) mac: [u8; 6],
-    flags: u16,
-    /// Largest IP packet on it.
-    pub(crate) mtu: u16,
-    /// Index of the interface that its frames arrive and leave on.
-    pub(crate) on: u16,
-    /// The tags they have there.
-    pub(crate) tags: &'static [Tag],
-    /// The balancer's own addresses.
-    pub(crate) addresses: [&'static str; 2],
-}
-
-/// Where clients are.
-pub(crate) const OUTSIDE: Wire = Wire {
-    index: 10,
-    name: "outside",
-    mac: [2, 0, 0, 0, 1, 1],
-    flags: interface::ATTACHED,
-    mtu: MTU,
-    on: 10,
-    tags: &[],
-    addresses: ["198.51.100.1/28", "2001:db8:1::1/124"],
-};
-
-/// Where real servers are, some of them on this host.
-pub(crate) const INSIDE: Wire = Wire {
-    index: 20,
-    name: "inside",
-    mac: [2, 0, 0, 0, 2, 1],
-    flags: interface::ATTACHED | interface::VIRTUAL,
-    mtu: MTU,
-    on: 20,
-    tags: &[],
-    addresses: ["10.0.0.1/27", "2001:db8:2::1/124"],
-};
-
-/// Where other clients are: a VLAN on [`OUTSIDE`]. In the kernel's namespace an interface like any other stands for the VLAN
-/// device; the data plane knows only what it is told of it.
-pub(crate) const OFFICE: Wire = Wire {
-    index: 30,
-    name: "office",
-    mac: [2, 0, 0, 0, 3, 1],
-    flags: interface::ATTACHED,
-    mtu: JUMBO,
-    on: OUTSIDE.index,
-    tags: &[(C_TAG, 100)],
-    addresses: ["198.51.100.33/28", "2001:db8:3::1/124"],
-};
-
-/// Where other real servers are: a customer's VLAN in a provider's, on [`INSIDE`].
-pub(crate) const STORE: Wire = Wire {
-    index: 40,
-    name: "store",
-    mac: [2, 0, 0, 0, 4, 1],
-    flags: interface::ATTACHED | interface::VIRTUAL,
-    mtu: JUMBO,
-    on: INSIDE.index,
-    tags: &[(S_TAG, 200), (C_TAG, 300)],
-    addresses: ["10.0.0.33/27", "2001:db8:4::1/124"],
-};
-
-/// All of them.
-pub(crate) const WIRES: [Wire; 4] = [OUTSIDE, INSIDE, OFFICE, STORE];
-
-/// Neighbours whose link addresses are known. The others of their networks are not.
-pub(crate) const NEIGHBOURS: &[(&str, Wire, [u8; 6])] = &[
-    (ROUTER, OUTSIDE, [2, 0, 0, 1, 0, 2]),
-    ("198.51.100.7", OUTSIDE, [2, 0, 0, 1, 0, 7]),
-    ("198.51.100.8", OUTSIDE, [2, 0, 0, 1, 0, 8]),
-    ("198.51.100.13", OUTSIDE, [2, 0, 0, 1, 0, 13]),
-    ("2001:db8:1::7", OUTSIDE, [2, 0, 0, 1, 6, 7]),
-    ("10.0.0.11", INSIDE, [2, 0, 0, 2, 0, 11]),
-    ("10.0.0.12", INSIDE, [2, 0, 0, 2, 0, 12]),
-    ("10.0.0.13", INSIDE, [2, 0, 0, 2, 0, 13]),
-    ("2001:db8:2::b", INSIDE, [2, 0, 0, 2, 6, 11]),
-    ("2001:db8:2::c", INSIDE, [2, 0, 0, 2, 6, 12]),
-    ("198.51.100.39", OFFICE, [2, 0, 0, 3, 0, 39]),
-    ("2001:db8:3::7", OFFICE, [2, 0, 0, 3, 6, 7]),
-    ("10.0.0.43", STORE, [2, 0, 0, 4, 0, 43]),
-    ("2001:db8:4::b", STORE, [2, 0, 0, 4, 6, 11]),
-];
-
-/// Neighbours whose way takes packets of [`NARROW_MTU`] only.
-pub(crate) const NARROW: &[&str] = &["198.51.100.8", "10.0.0.13", "2001:db8:2::c"];
-
-/// Largest IP packet on the way to them.
-pub(crate) const NARROW_MTU: u16 = 1400;
-
-/// Clients farther away are behind it: see [`ROUTED`].
-pub(crate) const ROUTER: &str = "198.51.100.2";
-
-/// What is behind [`ROUTER`].
-#[cfg(feature = "root")]
-pub(crate) const ROUTED: &str = "198.18.0.0/28";
-
-/// Largest IP packet on the interfaces.
-const MTU: u16 = 1500;
-
-/// Largest IP packet in the VLANs.
-pub(crate) const JUMBO: u16 = 9000;
-
-/// What clients of IPv4 ask for.
-pub(crate) const VIPS: &[&str] = &[
-    WEB,
-    WEB,
-    DNS,
-    SAME_PORT,
-    ANY_PORT,
-    WEB_AGAIN,
-    ALONE,
-    DNS_AGAIN,
-    UNRESOLVED,
-    EMPTY,
-    UNROUTED,
-    ONE_ARM,
-    WEIGHTED,
-    HASHED,
-    LEAST,
-    LIMITED,
-    MARKED,
-    MARKED_TLS,
-    MARKED_WIDE,
-    PERSISTENT,
-    PERSISTENT,
-    PERSISTENT_ANY,
-    STORAGE,
-];
-
-/// A virtual server as described.
-struct Service {
-    listens: &'static str,
-    protocol: Protocol,
-    scheduling: Scheduling,
-    flags: u32,
-    /// Address and port of each real server, and its weight.
-    pool: &'static [(&'static str, u32)],
-    /// Connection limit of each real server.
-    limit: u32,
-    /// Bits of a client's address that persistence looks at; 0 is none.
-    client_prefix: u32,
-}
-
-const DEFAULT: Service = Service {
-    listens: "",
-    protocol: Protocol::Tcp,
-    scheduling: Scheduling::Sequence,
-    flags: virtual_server::ADOPT,
-    pool: &[],
-    limit: 0,
-    client_prefix: 0,
-};
-
-pub(crate) const WEB: &str = "192.0.2.10:80";
-pub(crate) const DNS: &str = "192.0.2.10:53";
-pub(crate) const SAME_PORT: &str = "192.0.2.10:8080";
-/// On every port of the VIP that has no service of its own.
-pub(crate) const ANY_PORT: &str = "192.0.2.10:0";
-/// Another VIP in front of the real servers of [`WEB`]; does not adopt.
-pub(crate) const WEB_AGAIN: &str = "192.0.2.20:80";
-/// In front of one of them only.
-pub(crate) const ALONE: &str = "192.0.2.20:81";
-/// Another VIP in front of one of the real servers of [`DNS`].
-pub(crate) const DNS_AGAIN: &str = "192.0.2.20:53";
-/// Its real server's neighbour is not known.
-pub(crate) const UNRESOLVED: &str = "192.0.2.30:80";
-/// Has no real server.
-pub(crate) const EMPTY: &str = "192.0.2.30:81";
-/// There is no route to its real server.
-pub(crate) const UNROUTED: &str = "192.0.2.30:82";
-/// Its real server is where clients are.
-pub(crate) const ONE_ARM: &str = "192.0.2.40:80";
-/// Weights 3 and 1, in turn.
-pub(crate) const WEIGHTED: &str = "192.0.2.50:80";
-/// Weights 3 and 1, by the client's address and port.
-pub(crate) const HASHED: &str = "192.0.2.50:81";
-/// Weights 3 and 1, by load.
-pub(crate) const LEAST: &str = "192.0.2.50:82";
-/// Each real server takes two connections.
-pub(crate) const LIMITED: &str = "192.0.2.50:83";
-/// Persistent by a client's /24.
-pub(crate) const PERSISTENT: &str = "192.0.2.70:80";
-/// Persistent on every other port.
-pub(crate) const PERSISTENT_ANY: &str = "192.0.2.70:0";
-/// Persistent by a client's /64.
-pub(crate) const PERSISTENT_V6: &str = "[2001:db8::70]:80";
-/// Ports of one mark.
-pub(crate) const MARKED: &str = "192.0.2.60:80";
-pub(crate) const MARKED_TLS: &str = "192.0.2.60:443";
-/// In a network that is marked.
-pub(crate) const MARKED_WIDE: &str = "192.0.2.130:8005";
-/// Its real server is in a VLAN.
-pub(crate) const STORAGE: &str = "192.0.2.80:80";
-/// Its real server is in a VLAN.
-pub(crate) const STORAGE_V6: &str = "[2001:db8::80]:80";
-/// The virtual servers of marks: on no address.
-const SHOP: &str = "shop";
-const UPLOAD: &str = "upload";
-
-/// A rule of the classifier.
-struct Mark {
-    destination: &'static str,
-    source: &'static str,
-    /// Index of an interface, or 0.
-    interface: u16,
-    ports: (u16, u16),
-    /// Whose mark it is; nobody's when empty.
-    serves: &'static str,
-}
-
-/// Rules in their order; all are about TCP.
-const MARKS: &[Mark] = &[
-    Mark {
-        destination: "192.0.2.60/32",
-        source: "198.18.0.9/32",
-        interface: 0,
-        ports: (443, 443),
-        serves: "",
-    },
-    Mark { destination: "192.0.2.60/32", source: "0.0.0.0/0", interface: 0, ports: (80, 80), serves: SHOP },
-    Mark { destination: "192.0.2.60/32", source: "0.0.0.0/0", interface: 0, ports: (443, 443), serves: SHOP },
-    Mark {
-        destination: "192.0.2.128/28",
-        source: "0.0.0.0/0",
-        interface: 0,
-        ports: (8010, 8010),
-        serves: "",
-    },
-    Mark {
-        destination: "192.0.2.128/25",
-        source: "198.0.0.0/8",
-        interface: OUTSIDE.index,
-        ports: (8000, 8099),
-        serves: UPLOAD,
-    },
-    Mark {
-        destination: "192.0.2.128/28",
-        source: "0.0.0.0/0",
-        interface: 0,
-        ports: (8020, 8200),
-        serves: SHOP,
-    },
-];
-
-pub(crate) const WEB_V6: &str = "[2001:db8::10]:80";
-pub(crate) const DNS_V6: &str = "[2001:db8::10]:53";
-
-/// Virtual servers by index. Each has real servers of its own even where they are the same machine.
-const SERVICES: &[Service] = &[
-    Service { listens: WEB, pool: &[("10.0.0.11:8080", 1), ("10.0.0.12:8080", 1)], ..DEFAULT },
-    Service {
-        listens: DNS,
-        protocol: Protocol::Udp,
-        pool: &[("10.0.0.11:53", 1), ("10.0.0.12:5353", 1)],
-        ..DEFAULT
-    },
-    Service { listens: SAME_PORT, pool: &[("10.0.0.13:8080", 1)], ..DEFAULT },
-    Service { listens: ANY_PORT, pool: &[("10.0.0.13:0", 1)], ..DEFAULT },
-    Service {
-        listens: WEB_AGAIN,
-        flags: 0,
-        pool: &[("10.0.0.11:8080", 1), ("10.0.0.12:8080", 1)],
-        ..DEFAULT
-    },
-    Service { listens: ALONE, pool: &[("10.0.0.11:8080", 1)], ..DEFAULT },
-    Service { listens: DNS_AGAIN, protocol: Protocol::Udp, pool: &[("10.0.0.11:53", 1)], ..DEFAULT },
-    Service { listens: UNRESOLVED, pool: &[("10.0.0.14:8080", 1)], ..DEFAULT },
-    Service { listens: EMPTY, ..DEFAULT },
-    Service { listens: UNROUTED, pool: &[("172.16.0.9:8080", 1)], ..DEFAULT },
-    Service { listens: ONE_ARM, pool: &[("198.51.100.13:8080", 1)], ..DEFAULT },
-    Service { listens: WEIGHTED, pool: &[("10.0.0.11:81", 3), ("10.0.0.12:81", 1)], ..DEFAULT },
-    Service {
-        listens: HASHED,
-        scheduling: Scheduling::Hash,
-        flags: virtual_server::ADOPT | virtual_server::HASH_PORT,
-        pool: &[("10.0.0.11:82", 3), ("10.0.0.12:82", 1)],
-        ..DEFAULT
-    },
-    Service {
-        listens: LEAST,
-        scheduling: Scheduling::LeastConnection,
-        pool: &[("10.0.0.11:83", 3), ("10.0.0.12:83", 1)],
-        ..DEFAULT
-    },
-    Service {
-        listens: LIMITED,
-        scheduling: Scheduling::LeastConnection,
-        pool: &[("10.0.0.11:84", 1), ("10.0.0.12:84", 1)],
-        limit: 2,
-        ..DEFAULT
-    },
-    Service {
-        listens: WEB_V6,
-        scheduling: Scheduling::LeastConnection,
-        pool: &[("[2001:db8:2::b]:8080", 1), ("[2001:db8:2::c]:8080", 1)],
-        ..DEFAULT
-    },
-    Service { listens: DNS_V6, protocol: Protocol::Udp, pool: &[("[2001:db8:2::b]:5353", 1)], ..DEFAULT },
-    Service {
-        listens: PERSISTENT,
-        pool: &[("10.0.0.11:85", 1), ("10.0.0.12:85", 1)],
-        limit: 50,
-        client_prefix: 24,
-        ..DEFAULT
-    },
-    Service {
-        listens: PERSISTENT_ANY,
-        pool: &[("10.0.0.11:0", 1), ("10.0.0.12:0", 1)],
-        client_prefix: 32,
-        ..DEFAULT
-    },
-    Service {
-        listens: PERSISTENT_V6,
-        pool: &[("[2001:db8:2::b]:85", 1), ("[2001:db8:2::c]:85", 1)],
-        client_prefix: 64,
-        ..DEFAULT
-    },
-    Service { listens: SHOP, pool: &[("10.0.0.11:0", 1), ("10.0.0.12:0", 1)], client_prefix: 32, ..DEFAULT },
-    Service { listens: UPLOAD, pool: &[("10.0.0.13:86", 1)], ..DEFAULT },
-    Service { listens: STORAGE, pool: &[("10.0.0.43:8080", 1)], ..DEFAULT },
-    Service { listens: STORAGE_V6, pool: &[("[2001:db8:4::b]:8080", 1)], ..DEFAULT },
-];
+pub(crate) use crate::services::*;
+pub(crate) use crate::wires::*;
 
 /// Virtual servers there are.
 #[cfg(feature = "root")]
 pub(crate) const VIRTUAL_SERVERS: u32 = SERVICES.len() as u32;
 
-/// Real servers of each virtual server begin at its index times this.
-pub(crate) const STRIDE: u32 = 2;
-
 /// An address and port from text.
 pub(crate) fn at(text: &str) -> SocketAddr {
     text.parse().unwrap()
-}
-
-/// The frame of a packet that arrives: from its neighbour to the balancer, unless it says otherwise.
-pub(crate) fn arriving(packet: &Packet) -> (Wire, Packet) {
-    let (wire, neighbour) = way_to(packet.source.ip());
-    let mut packet = packet.clone();
-    if packet.link_destination == [0; 6] {
-        (packet.link_source, packet.link_destination) = (neighbour, wire.mac);
-    }
-    if packet.vlans.is_empty() {
-        packet.vlans = wire.tags.to_vec();
-    }
-    (wire, packet)
-}
-
-/// The frame of a packet that the balancer sends: to its neighbour, one hop on.
-pub(crate) fn leaving(packet: &Packet) -> Packet {
-    let (wire, neighbour) = way_to(packet.destination.ip());
-    Packet {
-        link_source: wire.mac,
-        link_destination: neighbour,
-        vlans: wire.tags.to_vec(),
-        hops: packet.hops - 1,
-        ..packet.clone()
-    }
-}
-
-/// The wire and the link address by which an address is reached. Everything unknown is behind the router.
-fn way_to(address: IpAddr) -> (Wire, [u8; 6]) {
-    let known = NEIGHBOURS.iter().find(|(known, ..)| known.parse() == Ok(address));
-    let router = (NEIGHBOURS[0].1, NEIGHBOURS[0].2);
-    known.map_or(router, |(_, wire, mac)| (*wire, *mac))
 }
 
 /// The tables of this world with room for so many established connections of each family.
@@ -502,12 +137,6 @@ fn add_service(memory: &mut Memory, index: u32, service: &Service) {
     }
 }
 
-/// The balancer's address, with the length of its prefix, on the link that an address is on.
-pub(crate) fn link_of(address: IpAddr) -> Option<IpNet> {
-    let mut links = WIRES.into_iter().flat_map(|wire| wire.addresses).map(|link| link.parse().unwrap());
-    links.find(|link: &IpNet| link.contains(&address))
-}
-
 fn words(address: IpAddr) -> [u32; 4] {
     match address {
         IpAddr::V4(ip) => [V4::from(ip).to_wire(), 0, 0, 0],
@@ -569,13 +198,11 @@ pub(crate) fn scheduling_table(pool: &[(u32, u32)]) -> Vec<u32> {
 }
 
 fn add_routes(memory: &mut Memory) {
-    for host in 2..15 {
-        memory.v4.unresolved.push(Ipv4Addr::new(198, 51, 100, host).into());
-        memory.v4.unresolved.push(Ipv4Addr::new(198, 51, 100, 32 + host).into());
-        memory.v6.unresolved.extend((1..5).map(|network| v6(network, host)));
-    }
-    memory.v6.unresolved.extend((1..5).map(|network| v6(network, 15)));
-    memory.v4.unresolved.extend((2..31).chain(34..63).map(|host| V4::from(Ipv4Addr::new(10, 0, 0, host))));
+    // The first address of an IPv4 network is a host's like any other; that of an IPv6 network is every router's.
+    let hosts = |count: u8| (0..count - 1).filter(|host| *host != 1).flat_map(|host| [host, 32 + host]);
+    memory.v4.unresolved.extend(hosts(16).map(|host| V4::from(Ipv4Addr::new(198, 51, 100, host))));
+    memory.v4.unresolved.extend(hosts(32).map(|host| V4::from(Ipv4Addr::new(10, 0, 0, host))));
+    memory.v6.unresolved.extend((1..5).flat_map(|network| (2..16).map(move |host| v6(network, host))));
     for (address, wire, mac) in NEIGHBOURS {
         let mtu = if NARROW.contains(address) { NARROW_MTU } else { wire.mtu };
         let next_hop = NextHop { mtu, ..next_hop(*wire, *mac) };

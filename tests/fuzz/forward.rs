@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a finding ends the process")]
 #![allow(dead_code, reason = "the harness of the packet cases does more than is needed here")]
 
+#[path = "../dataplane/fragments.rs"]
+mod fragments;
 #[path = "../dataplane/icmp.rs"]
 mod icmp;
 #[path = "../dataplane/lab.rs"]
@@ -19,8 +21,12 @@ mod read;
 mod reset;
 #[path = "../dataplane/safety.rs"]
 mod safety;
+#[path = "../dataplane/services.rs"]
+mod services;
 #[path = "../dataplane/stream.rs"]
 mod stream;
+#[path = "../dataplane/wires.rs"]
+mod wires;
 #[path = "../dataplane/world.rs"]
 mod world;
 

@@ -4,8 +4,8 @@ use std::{io::BufRead, time::Duration};
 
 use lb_user::{
     config::vrrp::{
-        Authentication, Checksum, Notify, Priority, Scope, Script, SyncGroup, Tracked, Version,
-        VirtualAddress, Vrrp, VrrpInstance,
+        Announce, Authentication, Checksum, Kind, Notify, Priority, Scope, Script, SyncGroup, Tracked,
+        Version, VirtualAddress, Vrrp, VrrpInstance,
     },
     vrrp::task::{Command, run},
 };
@@ -29,12 +29,12 @@ fn config(json: &Value) -> Vrrp {
         fall: 2,
     });
     let weight = |json: &Value| i16::try_from(json["script"]["weight"].as_i64().unwrap()).unwrap();
-    let tracked = || Tracked { name: "script".into(), weight: weight(json) };
+    let tracked = || Tracked { kind: Kind::Script, name: "script".into(), weight: weight(json) };
     let scripts: Vec<_> = scripts.into_iter().collect();
     for instance in &mut instances {
-        instance.track_script = scripts.iter().map(|_| tracked()).collect();
+        instance.trackers = scripts.iter().map(|_| tracked()).collect();
     }
-    Vrrp { instances, sync_groups, scripts, startup_delay: Duration::ZERO }
+    Vrrp { instances, sync_groups, scripts, processes: vec![], files: vec![], startup_delay: Duration::ZERO }
 }
 
 fn strings(list: &Value) -> Vec<String> {
@@ -61,15 +61,16 @@ fn instance(json: &Value) -> VrrpInstance {
         version: if number("version") == 2 { Version::V2 } else { Version::V3 },
         advert_interval: Duration::from_millis(number("interval")),
         virtual_ipaddress: strings(&json["addresses"]).iter().map(address).collect(),
+        virtual_routes: vec![],
+        virtual_rules: vec![],
         preempt: json["preempt"].as_bool().unwrap(),
         preempt_delay: Duration::ZERO,
         unicast_peers: strings(&json["peers"]).iter().map(|peer| peer.parse().unwrap()).collect(),
         source_address: None,
         checksum: Checksum::PseudoHeader,
         authentication: json["password"].as_str().map(password),
-        track_interface: vec![],
-        track_script: vec![],
-        track_virtual_server: vec![],
+        trackers: vec![],
+        announce: Announce::default(),
         notify: Notify::default(),
     }
 }

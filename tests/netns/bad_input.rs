@@ -63,7 +63,8 @@ fn ask(site: &Site) -> Result<String> {
 
 fn state(site: &Site, forwards: bool) -> Result<State> {
     let names = "net.ipv4.ip_forward net.ipv4.ip_nonlocal_bind net.ipv6.conf.all.forwarding \
-                 net.ipv6.ip_nonlocal_bind net.ipv4.conf.all.send_redirects net.ipv4.conf.outside.send_redirects";
+                 net.ipv6.ip_nonlocal_bind net.ipv4.conf.all.send_redirects net.ipv4.conf.outside.send_redirects \
+                 net.ipv4.conf.outside.accept_local";
     Ok(State {
         pins: files(&site.bpffs.path().join("xlb"))?,
         programs: programs(site)?,

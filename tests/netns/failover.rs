@@ -26,6 +26,10 @@ const ECHO_THERE: u16 = 7007;
 /// On a machine shared with other tests, everything may be a little late.
 const LATE: Duration = Duration::from_millis(200);
 const INTERVALS: [Duration; 2] = [Duration::from_secs(1), Duration::from_millis(100)];
+/// Slow to give up: who is cut off hears of no real server, and pools are to stay the same.
+const PATIENT: &str = "{ type = \"tcp\", interval = \"1s\", fall = 60 }";
+/// Gives up at once: who is cut off has to know it by himself.
+const HASTY: &str = "{ type = \"tcp\", interval = \"200ms\", timeout = \"200ms\", fall = 1, rise = 3 }";
 
 /// What happens to the owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +55,7 @@ struct Scene {
 
 impl Scene {
     /// Both daemons run and the first one is the owner.
-    fn set(interval: Duration) -> Result<Self> {
+    fn set(interval: Duration, check: &str) -> Result<Self> {
         let cluster = Cluster::create(3)?;
         let mut echoes = Vec::new();
         for server in &cluster.servers {
@@ -61,7 +65,7 @@ impl Scene {
             cluster.client.ip(&format!("address add {client}/24 dev eth0"))?;
         }
         let start = |number: usize| {
-            let text = format!("{}\n{}", pools(&cluster)?, cluster.elections(number, interval));
+            let text = format!("{}\n{}", pools(&cluster, check)?, cluster.elections(number, interval));
             Daemon::start_with(&cluster.balancers[number], &built_program()?, &cluster.global(), &text)
         };
         let daemons = [start(0)?, start(1)?];
@@ -114,13 +118,12 @@ fn clients() -> impl Iterator<Item = Ipv4Addr> {
     (1..=CLIENTS).map(|number| Ipv4Addr::new(198, 51, 100, 200 + number))
 }
 
-/// With checks that are slow to give up: who is cut off hears of no real server, and pools are to stay the same.
-fn pools(cluster: &Cluster) -> Result<String> {
+fn pools(cluster: &Cluster, check: &str) -> Result<String> {
     let mut text = String::new();
-    for (name, port, there, keys) in [
-        ("web", 80, 8080, "check = { type = \"tcp\", interval = \"1s\", fall = 60 }"),
-        ("echo", ECHO, ECHO_THERE, "protocol = \"udp\""),
-    ] {
+    let check = format!("check = {check}");
+    for (name, port, there, keys) in
+        [("web", 80, 8080, check.as_str()), ("echo", ECHO, ECHO_THERE, "protocol = \"udp\"")]
+    {
         writeln!(text, "[[virtual_server]]\nname = \"{name}\"\naddress = \"{VIP}:{port}\"")?;
         writeln!(text, "scheduler = \"mh\"\n{keys}\nreal_server = [")?;
         for server in &cluster.servers {
@@ -140,12 +143,12 @@ fn skew(interval: Duration) -> Duration {
 }
 
 /// The role goes to the second balancer and comes back; all downloads go on.
-fn downloads_survive(fault: Fault) -> Result<()> {
+fn downloads_survive(fault: Fault, check: &str) -> Result<()> {
     // They measure: one at a time.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     for interval in INTERVALS {
-        let mut scene = Scene::set(interval)?;
+        let mut scene = Scene::set(interval, check)?;
         let vip: SocketAddr = (VIP, 80).into();
         let sources: Vec<_> = clients().collect();
         let streams = Streams::start(&scene.cluster.client, &sources, vip, &scene.cluster.files())?;
@@ -207,25 +210,30 @@ fn judge(fault: Fault, interval: Duration, seen: Handover) -> Result<()> {
 
 #[test]
 fn downloads_survive_an_owner_that_is_killed() -> Result<()> {
-    downloads_survive(Fault::Killed)
+    downloads_survive(Fault::Killed, PATIENT)
 }
 
 #[test]
 fn downloads_survive_an_owner_that_ends() -> Result<()> {
-    downloads_survive(Fault::Ended)
+    downloads_survive(Fault::Ended, PATIENT)
 }
 
 #[test]
 fn downloads_survive_an_owner_that_hangs() -> Result<()> {
-    downloads_survive(Fault::Hanging)
+    downloads_survive(Fault::Hanging, PATIENT)
 }
 
 #[test]
 fn downloads_survive_an_owner_that_is_cut_off() -> Result<()> {
-    downloads_survive(Fault::CutOff)
+    downloads_survive(Fault::CutOff, PATIENT)
+}
+
+#[test]
+fn downloads_survive_an_owner_that_is_cut_off_from_its_checks_too() -> Result<()> {
+    downloads_survive(Fault::CutOff, HASTY)
 }
 
 #[test]
 fn downloads_survive_an_owner_without_a_cable() -> Result<()> {
-    downloads_survive(Fault::Unplugged)
+    downloads_survive(Fault::Unplugged, PATIENT)
 }

@@ -6,6 +6,7 @@ mod control;
 mod doctor;
 mod download;
 mod failover;
+mod farewell;
 mod figures;
 mod given;
 mod hairpin;

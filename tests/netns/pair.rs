@@ -1,6 +1,6 @@
 //! Two balancers on one switch with a virtual address between them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -102,6 +102,11 @@ impl Node {
         Ok(std::fs::write(self.file(), text)?)
     }
 
+    /// Where files of its own can be put.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     fn file(&self) -> PathBuf {
         self.directory.path().join("xlb.toml")
     }
@@ -139,6 +144,11 @@ impl Node {
     /// Whether the virtual address is on its interface.
     pub(crate) fn has_address(&self) -> bool {
         self.namespace.ip("-4 address show dev eth0").is_ok_and(|text| text.contains(&format!("{VIP}/")))
+    }
+
+    /// What `ip` says on its host.
+    pub(crate) fn ip(&self, arguments: &str) -> Result<String> {
+        self.namespace.ip(arguments)
     }
 
     /// A value of its host, below /proc/sys.

@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use lb_tests::daemon::built_program;
@@ -194,6 +195,43 @@ fn a_datagram_larger_than_the_mtu_is_answered_by_one_as_large() -> Result<()> {
     }
     assert_eq!(count(&daemon, "fragment_unknown")?, 0);
     Ok(())
+}
+
+/// As with VRRP: the owner has the VIP's address.
+#[test]
+fn a_reply_that_the_kernel_divides_may_come_from_an_address_of_its_own() -> Result<()> {
+    let (site, daemon) = given("udp", 1)?;
+    let server = &site.servers[0];
+    site.balancer.ip(&format!("address add {VIP4}/32 dev lo"))?;
+    site.balancer.ip(&format!("route add 198.51.100.2/32 dev outside {NARROW}"))?;
+    server.namespace.sysctl("net/ipv4/ip_no_pmtu_disc", "1")?;
+    let _echo = Echo::start(&server.namespace, SocketAddr::new(server.v4.into(), PORT), "web1")?;
+    let socket = site.client.inside(|| udp::connect(vips()[0]))??;
+    let question = "x".repeat(1400);
+    assert_eq!(udp::ask(&socket, &question)?, format!("web1 {question}"));
+    assert_ne!(count(&daemon, "kernel_route")?, 0);
+    Ok(())
+}
+
+/// Neither the kernel nor a check talks to it, and it says nothing of itself.
+#[test]
+fn a_real_server_that_gets_another_link_address_silently_is_found_again() -> Result<()> {
+    let (site, _daemon) = given("udp", 1)?;
+    let (server, balancer) = (&site.servers[0], &site.balancer);
+    for (name, value) in [("base_reachable_time_ms", "1000"), ("delay_first_probe_time", "1")] {
+        balancer.sysctl(&format!("net/ipv4/neigh/inside/{name}"), value)?;
+    }
+    let _echo = Echo::start(&server.namespace, SocketAddr::new(server.v4.into(), PORT), "web1")?;
+    let socket = site.client.inside(|| udp::connect(vips()[0]))??;
+    udp::ask(&socket, "first")?;
+    let gateway = server.namespace.ip("-4 -json neighbour show dev eth0")?;
+    let gateway: serde_json::Value = serde_json::from_str(&gateway)?;
+    let (address, link) =
+        gateway[0]["dst"].as_str().zip(gateway[0]["lladdr"].as_str()).context("a gateway")?;
+    server.namespace.ip("link set eth0 address 02:00:00:aa:bb:cc")?;
+    server.namespace.ip(&format!("neighbour replace {address} lladdr {link} dev eth0 nud permanent"))?;
+    ensure!(udp::ask(&socket, "lost").is_err(), "the way to the old link address works");
+    wait_until("the real server to be found", Duration::from_secs(60), || udp::ask(&socket, "found").is_ok())
 }
 
 /// As traceroute asks: the VIP tells that it is a hop, the real server's port that it is the end.

@@ -1,11 +1,13 @@
 //! The daemon's elections between two of them: from the file to the addresses, by commands and signals.
 
+use std::process::Command;
+
 use anyhow::{Context, Result, ensure};
 use lb_tests::wait_until;
 use nix::sys::signal::Signal;
 
 use crate::given::PATIENCE;
-use crate::pair::Pair;
+use crate::pair::{Node, Pair};
 
 #[test]
 fn the_higher_priority_owns_the_address_and_both_say_so() -> Result<()> {
@@ -91,4 +93,187 @@ fn a_virtual_server_without_quorum_gives_the_role_away() -> Result<()> {
     ensure!(node.vrrp()?["priority"] == 50);
     node.xlb(&["enable", "web/10.9.0.50:80"])?;
     pair.is_owned_by(0)
+}
+
+#[test]
+fn a_number_in_a_file_and_a_process_that_ends_move_the_role() -> Result<()> {
+    let pair = Pair::start()?;
+    let node = &pair.nodes[0];
+    let load = node.directory().join("load");
+    std::fs::write(&load, "0")?;
+    // A command line that no other process has.
+    let seconds = format!("4{:09}", std::process::id());
+    let mut sleeper = Command::new("sleep").arg(&seconds).spawn()?;
+    let keys = format!(
+        r#"
+        track_file = [{{ name = "load", weight = -1 }}]
+        track_process = ["sleeper"]
+        [[vrrp_file]]
+        name = "load"
+        file = {load:?}
+        [[vrrp_process]]
+        name = "sleeper"
+        process = ["sleep", "{seconds}"]
+        "#
+    );
+    let moved = || -> Result<()> {
+        node.configure(&keys)?;
+        node.xlb(&["reload"])?;
+        std::fs::write(&load, "100\n")?;
+        pair.is_owned_by(1)?;
+        let shown = node.vrrp()?;
+        ensure!(shown["priority"] == 50 && shown["trackers"][1]["number"] == 100, "{shown}");
+        std::fs::write(&load, "0\n")?;
+        pair.is_owned_by(0)?;
+        std::fs::remove_file(&load)?;
+        pair.is_owned_by(1)?;
+        std::fs::write(&load, "0\n")?;
+        pair.is_owned_by(0)
+    };
+    let result = moved();
+    sleeper.kill()?;
+    sleeper.wait()?;
+    result?;
+    pair.is_owned_by(1)?;
+    let shown = node.vrrp()?;
+    ensure!(shown["state"] == "fault" && shown["trackers"][0]["state"] == "down", "{shown}");
+    let events = node.xlb(&["events"])?;
+    for said in
+        ["cannot be read: No such file", "is read again", "process sleeper is down: 0 of at least 1 run"]
+    {
+        ensure!(events.matches(said).count() == 1, "{said}: {events}");
+    }
+    Ok(())
+}
+
+#[test]
+fn routes_and_rules_follow_the_role() -> Result<()> {
+    const KEYS: &str = r#"
+        virtual_routes = [
+            "203.0.113.0/24 via 10.9.0.50 src 10.9.0.100 table 100 metric 5",
+            "198.51.100.0/24",
+            "blackhole 192.0.2.0/24 table 100",
+            "2001:db8:7::/48 dev eth0 table 1000",
+        ]
+        virtual_rules = ["from 10.9.0.100 table 100 priority 50", "to 2001:db8:7::/48 iif eth0 table 1000 priority 60"]
+        "#;
+    let mut pair = Pair::create()?;
+    let shown = |node: &Node| -> Result<[String; 3]> {
+        Ok([
+            node.ip("route show table all proto 120")?,
+            node.ip("rule show table 100")?,
+            node.ip("-6 rule show table 1000")?,
+        ])
+    };
+    let has_all = |node: &Node| {
+        shown(node).is_ok_and(|[routes, rules, rules_v6]| {
+            routes.contains("203.0.113.0/24 via 10.9.0.50 dev eth0 table 100 src 10.9.0.100 metric 5")
+                && routes.contains("198.51.100.0/24 dev eth0 scope link")
+                && routes.contains("blackhole 192.0.2.0/24 table 100")
+                && rules.contains("50:\tfrom 10.9.0.100 lookup 100")
+                && routes.contains("2001:db8:7::/48 dev eth0 table 1000")
+                && rules_v6.contains("60:\tfrom all to 2001:db8:7::/48 iif eth0 lookup 1000")
+        })
+    };
+    let has_none = |node: &Node| shown(node).is_ok_and(|all| all.iter().all(|text| text.trim().is_empty()));
+    // Somebody else's, in the same table.
+    pair.nodes[0].ip("route add blackhole 192.0.2.128/25 table 100")?;
+    pair.nodes[0].ip("rule add from 10.9.0.101 table 101 priority 51")?;
+    for node in &mut pair.nodes {
+        node.configure(KEYS)?;
+        node.start()?;
+    }
+    let moved_to = |pair: &Pair, owner: usize| {
+        pair.is_owned_by(owner)?;
+        wait_until("the owner's routes", PATIENCE, || {
+            has_all(&pair.nodes[owner]) && has_none(&pair.nodes[1 - owner])
+        })
+        .with_context(|| format!("{owner}: {:?}", pair.nodes.each_ref().map(shown)))
+    };
+    moved_to(&pair, 0)?;
+    let first = &pair.nodes[0];
+    let before = first.vrrp()?;
+    ensure!(before["routes"].as_array().is_some_and(|all| all.len() == 4), "{before}");
+
+    for gone in [
+        "route del 203.0.113.0/24 table 100",
+        "rule del priority 50",
+        "-6 route del 2001:db8:7::/48 table 1000",
+        "-6 rule del priority 60",
+    ] {
+        first.ip(gone)?;
+        wait_until("it is put back", PATIENCE, || has_all(first))?;
+    }
+    ensure!(first.vrrp()?["transitions"] == before["transitions"], "{before}");
+
+    first.xlb(&["vrrp", "release"])?;
+    moved_to(&pair, 1)?;
+    pair.nodes[1].xlb(&["vrrp", "release"])?;
+    moved_to(&pair, 0)?;
+
+    let daemon = pair.nodes[0].daemon.take().context("it runs")?;
+    daemon.signal(Signal::SIGKILL)?;
+    pair.is_owned_by(1)?;
+    ensure!(
+        pair.nodes[0].ip("rule show table 100")?.contains("10.9.0.100"),
+        "what is killed leaves its routes"
+    );
+    pair.nodes[0].configure(&format!("{KEYS}\npreempt = false"))?;
+    pair.nodes[0].start()?;
+    moved_to(&pair, 1)?;
+
+    let mut daemon = pair.nodes[1].daemon.take().context("it runs")?;
+    daemon.signal(Signal::SIGTERM)?;
+    wait_until("it has ended", PATIENCE, || !daemon.is_running())?;
+    ensure!(has_none(&pair.nodes[1]), "{:?}", shown(&pair.nodes[1])?);
+    moved_to(&pair, 0)?;
+    ensure!(pair.nodes[0].ip("route show table 100")?.contains("blackhole 192.0.2.128/25"));
+    ensure!(pair.nodes[0].ip("rule show")?.contains("from 10.9.0.101 lookup 101"));
+    Ok(())
+}
+
+#[test]
+fn keys_are_changed_without_a_change_of_roles() -> Result<()> {
+    let mut pair = Pair::create()?;
+    let configure = |node: &Node, keys: [u8; 2], more: &str| {
+        let [own, other] = keys.map(|key| {
+            let file = node.directory().join(format!("key{key}"));
+            std::fs::write(&file, format!("hex:{}", format!("{key:02x}").repeat(32)))?;
+            Ok::<_, anyhow::Error>(format!("key_id = {key}, secret_file = {file:?}"))
+        });
+        let (own, other) = (own?, other?);
+        node.configure(&format!(
+            "authentication = {{ type = \"hmac-sha256\", {own}, accept = [{{ {other} }}]{more} }}"
+        ))
+    };
+    for node in &mut pair.nodes {
+        configure(node, [1, 2], "")?;
+        node.start()?;
+    }
+    pair.is_owned_by(0)?;
+    let settled = || Ok::<_, anyhow::Error>([pair.nodes[0].vrrp()?, pair.nodes[1].vrrp()?]);
+    let before = settled()?;
+    for keys in [[2, 1], [2, 3]] {
+        for node in &pair.nodes {
+            configure(node, keys, "")?;
+            node.xlb(&["reload"])?;
+        }
+        let heard = pair.nodes[1].vrrp()?["adverts"]["received"].as_u64();
+        wait_until("adverts with the new key", PATIENCE, || {
+            pair.nodes[1]
+                .vrrp()
+                .is_ok_and(|now| now["adverts"]["received"].as_u64() > heard.map(|heard| heard + 3))
+        })?;
+    }
+    let after = settled()?;
+    for (before, after) in before.iter().zip(&after) {
+        ensure!(before["transitions"] == after["transitions"], "{before} {after}");
+        ensure!(after["adverts"]["rejected"].as_object().is_some_and(serde_json::Map::is_empty), "{after}");
+    }
+    configure(&pair.nodes[1], [3, 4], "")?;
+    pair.nodes[1].xlb(&["reload"])?;
+    wait_until("an unknown key is said", PATIENCE, || {
+        let says = |shown: serde_json::Value| shown["adverts"]["rejected"]["unknown-key"].as_u64() > Some(0);
+        pair.nodes[1].vrrp().is_ok_and(says)
+    })
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::unistd::Pid;
 
 use crate::wait_until;
@@ -33,7 +33,11 @@ impl Process {
     pub fn start(mut command: Command, log: &Path) -> Result<Self> {
         let file = File::options().create(true).append(true).open(log)?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-        let child = command.spawn().with_context(|| format!("{command:?} did not start"))?;
+        // It would inherit what this thread blocks, and not hear SIGTERM.
+        let blocked = SigSet::empty().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+        let child = command.spawn();
+        blocked.thread_set_mask()?;
+        let child = child.with_context(|| format!("{command:?} did not start"))?;
         Ok(Self { child, log: log.to_owned() })
     }
 

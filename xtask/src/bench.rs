@@ -4,16 +4,21 @@
 //! described in tests/bench/README.md.
 
 mod chart;
+mod control;
 mod document;
 mod environment;
 mod forward;
 mod frame;
+mod ground;
 mod host;
 mod http;
 mod packet;
 mod programs;
+mod service;
 mod spread;
 mod table;
+mod vm;
+mod vrrp;
 
 use std::path::{Path, PathBuf};
 
@@ -23,6 +28,7 @@ use serde::Serialize;
 
 use self::environment::Environment;
 use self::table::Table;
+pub(crate) use self::vm::count;
 use crate::{build, remove, setup};
 
 /// What is measured.
@@ -34,7 +40,13 @@ pub(crate) enum Group {
     Forward,
     /// HTTP connections and requests, and bulk TCP, beside proxies and nftables
     Http,
-    /// Everything
+    /// From a file or a command to the data plane, checks, memory, the sweep
+    Control,
+    /// Failover, beside keepalived
+    Vrrp,
+    /// Instructions of a packet from wire to wire, beside IPVS, in qemu
+    Vm,
+    /// Everything but vm
     All,
 }
 
@@ -59,7 +71,7 @@ pub(crate) struct Args {
     /// For `packet`: another kernel object with the same maps, measured in turns with the program's own
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
-    /// For `packet`: only cases whose names contain this; may be repeated
+    /// For `packet` and `vm`: only cases or contenders whose names contain this; may be repeated
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
     /// For `packet`: so many interleaved rounds of each load
@@ -83,7 +95,7 @@ pub(crate) struct Subject {
     pub(crate) program: PathBuf,
     /// Another kernel object.
     pub(crate) against: Option<PathBuf>,
-    /// Parts of the names of the cases that are wanted; all when there is none.
+    /// Parts of the names of the cases or contenders that are wanted; all when there is none.
     pub(crate) only: Vec<String>,
     /// Rounds of a load in place of the usual number.
     pub(crate) rounds: Option<u32>,
@@ -101,13 +113,19 @@ struct Run<'a> {
 type Measure = fn(&Subject) -> Result<Vec<Table>>;
 
 /// The groups in the order they run.
-const GROUPS: [(Group, Measure); 3] =
-    [(Group::Packet, packet::run), (Group::Forward, forward::run), (Group::Http, http::run)];
+const GROUPS: [(Group, Measure); 6] = [
+    (Group::Packet, packet::run),
+    (Group::Forward, forward::run),
+    (Group::Http, http::run),
+    (Group::Control, control::run),
+    (Group::Vrrp, vrrp::run),
+    (Group::Vm, vm::run),
+];
 
 /// Measures, and shows and keeps what came out.
 pub(crate) fn run(args: &Args) -> Result<()> {
     ensure!(
-        nix::unistd::geteuid().is_root(),
+        args.group == Group::Vm || nix::unistd::geteuid().is_root(),
         "measuring makes network namespaces and loads programs into the kernel, which needs root: run it as root"
     );
     setup::run()?;
@@ -123,7 +141,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     println!("{environment}");
     let mut tables = Vec::new();
     for (group, measure) in GROUPS {
-        if args.group == group || args.group == Group::All {
+        if args.group == group || (args.group == Group::All && group != Group::Vm) {
             let measured = measure(&subject).with_context(|| format!("bench {group:?} failed"))?;
             for table in &measured {
                 println!("\n{table}");

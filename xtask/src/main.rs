@@ -47,8 +47,11 @@ enum Verb {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
-    /// Give the data plane's decision inputs that libFuzzer makes up
+    /// Give what reads packets inputs that libFuzzer makes up
     Fuzz {
+        /// What
+        #[arg(default_value = "forward")]
+        target: fuzz::Target,
         /// How many
         #[arg(long, default_value_t = 10_000_000)]
         inputs: u64,
@@ -78,6 +81,9 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    if let Some(ended) = fuzz::compile() {
+        return ended;
+    }
     match perform(&Args::parse().verb) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -94,7 +100,7 @@ fn perform(verb: &Verb) -> Result<()> {
         Verb::Build => build::run().map(drop),
         Verb::Lint => lint::run(),
         Verb::Test { part, arguments } => test::run(part.as_deref(), arguments),
-        Verb::Fuzz { inputs, seed } => fuzz::run(*inputs, *seed),
+        Verb::Fuzz { target, inputs, seed } => fuzz::run(*target, *inputs, *seed),
         Verb::Demo { keep, program } => demo::run(program.clone(), *keep),
         Verb::Bench(args) => bench::run(args),
         Verb::Ci => {

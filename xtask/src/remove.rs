@@ -26,7 +26,7 @@ pub(crate) fn when_interrupted(script: &str) -> Result<()> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGINT);
     signals.add(Signal::SIGTERM);
-    // Every thread made from now on inherits this; programs that are started do not.
+    // Every thread made from now on inherits this; programs that run until they are ended do not: see `Process`.
     signals.thread_block()?;
     let script = script.to_owned();
     std::thread::spawn(move || {

@@ -15,5 +15,9 @@ pub(crate) use kernel::Kernel;
 pub(crate) use machine::{Counting, Machine};
 
 /// What this needs besides the rest: programs, each with Debian's package of it.
-pub(crate) const PROGRAMS: [(&str, &str); 3] =
-    [("qemu-system-x86_64", "qemu-system-x86"), ("dpkg-deb", "dpkg"), ("xz", "xz-utils")];
+pub(crate) const PROGRAMS: [(&str, &str); 4] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("dpkg-deb", "dpkg"),
+    ("xz", "xz-utils"),
+    ("setpriv", "util-linux"),
+];

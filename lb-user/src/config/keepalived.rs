@@ -4,11 +4,15 @@
 const WORDS: &[(&str, &str)] = &[
     ("advert_int", "`advert_interval`"),
     ("alpha", "`initial_state = \"down\"`, the default"),
+    ("auth_hmac", "`authentication = { type = \"hmac-sha256\", key_id = 1, secret_file = \"FILE\" }`"),
     ("auth_pass", "`authentication = { type = \"pass\", secret_file = \"FILE\" }`"),
     ("connect_ip", "`address` in the check"),
     ("connect_port", "`port` in the check"),
     ("connect_timeout", "`timeout` in the check"),
     ("delay_loop", "`interval` in the check"),
+    ("garp_master_delay", "`announce = { delay = \"5s\" }`"),
+    ("garp_master_refresh", "`announce = { refresh = \"60s\" }`"),
+    ("garp_master_repeat", "`announce = { repeat = 5 }`"),
     ("helo_name", "`helo` in the check"),
     ("inhibit_on_failure", "`on_down = \"keep\"`"),
     ("lb_algo", "`scheduler`"),
@@ -30,6 +34,8 @@ const WORDS: &[(&str, &str)] = &[
     ("unicast_src_ip", "`source_address`"),
     ("uthreshold", "`max_connections`"),
     ("virtualhost", "`host` in the check"),
+    ("vrrp_track_file", "`[[vrrp_file]]`"),
+    ("vrrp_track_process", "`[[vrrp_process]]`"),
 ];
 
 /// What to write instead of keepalived's word.

@@ -5,6 +5,12 @@ use std::{fmt, net::IpAddr, time::Duration};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use super::{
+    vrrp_key::{Authentication, Hmac, Key, Mode},
+    vrrp_routes::{RouteKind, VirtualRoute, VirtualRule},
+    vrrp_track::{File, Kind, Process, Script, Tracked},
+};
+
 /// Everything that concerns VRRP.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Vrrp {
@@ -14,6 +20,10 @@ pub struct Vrrp {
     pub sync_groups: Vec<SyncGroup>,
     /// Unique by name.
     pub scripts: Vec<Script>,
+    /// Unique by name.
+    pub processes: Vec<Process>,
+    /// Unique by name.
+    pub files: Vec<File>,
     /// How long nobody is elected after the daemon has become ready: until switches have learned the links.
     pub startup_delay: Duration,
 }
@@ -22,8 +32,8 @@ impl Vrrp {
     /// Whether some instance tracks this virtual server.
     #[must_use]
     pub fn tracks(&self, virtual_server: &str) -> bool {
-        let mut tracked = self.instances.iter().flat_map(|each| &each.track_virtual_server);
-        tracked.any(|each| each.name == virtual_server)
+        let mut tracked = self.instances.iter().flat_map(|each| &each.trackers);
+        tracked.any(|each| each.kind == Kind::VirtualServer && each.name == virtual_server)
     }
 
     /// Whether there is anything to be run when a state changes.
@@ -51,6 +61,10 @@ pub struct VrrpInstance {
     /// At least one. The family of the first is the family of the advertisements; addresses of the other
     /// family, and those beyond [`MAX_ADVERTISED`], are held without being advertised.
     pub virtual_ipaddress: Vec<VirtualAddress>,
+    /// What a master puts after its addresses and removes before them.
+    pub virtual_routes: Vec<VirtualRoute>,
+    /// As `virtual_routes`, after them.
+    pub virtual_rules: Vec<VirtualRule>,
     /// Whether a master of lower priority is replaced; the owner always does.
     pub preempt: bool,
     /// How long a master of lower priority is left in place first.
@@ -63,12 +77,10 @@ pub struct VrrpInstance {
     pub checksum: Checksum,
     /// Nothing is authenticated when none.
     pub authentication: Option<Authentication>,
-    /// Beside `interface`, which is always tracked and always a fault.
-    pub track_interface: Vec<Tracked>,
-    /// Names of scripts; the weight is the script's where the instance gives none.
-    pub track_script: Vec<Tracked>,
-    /// Names of virtual servers; one without quorum counts as down.
-    pub track_virtual_server: Vec<Tracked>,
+    /// Beside `interface`, which is always tracked and always a fault. What its sync group tracks comes last.
+    pub trackers: Vec<Tracked>,
+    /// How its addresses are announced.
+    pub announce: Announce,
     /// What is run when the state changes.
     pub notify: Notify,
 }
@@ -154,28 +166,21 @@ pub enum Scope {
     Host,
 }
 
-/// How advertisements are authenticated.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Authentication {
-    /// Version 2's plain password, padded with zeros. Keeps a wrongly configured router out, not an attacker.
-    Pass([u8; 8]),
+/// How virtual addresses are announced to the neighbours: gratuitous ARP, unsolicited neighbour advertisements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announce {
+    /// Each so many times in a burst, at least once.
+    pub repeat: u32,
+    /// From the first burst of a new master to its second, and at least between any two. At least a second.
+    pub delay: Duration,
+    /// Between later bursts, at least a second; zero: there are none.
+    pub refresh: Duration,
 }
 
-impl fmt::Debug for Authentication {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Pass(_) => f.write_str("Pass(..)"),
-        }
+impl Default for Announce {
+    fn default() -> Self {
+        Self { repeat: 5, delay: Duration::from_secs(5), refresh: Duration::ZERO }
     }
-}
-
-/// Something whose state moves the priority of an instance.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tracked {
-    /// Which one.
-    pub name: String,
-    /// Zero: down is a fault. Positive: added while up. Negative: added while down. -253..=253.
-    pub weight: i16,
 }
 
 /// Commands run without a shell, with the arguments type, name, state and priority appended.
@@ -200,21 +205,4 @@ pub struct SyncGroup {
     pub name: String,
     /// Names of its instances, at least one. Ties are broken on the first that hears one.
     pub group: Vec<String>,
-}
-
-/// `[[vrrp_script]]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Script {
-    /// Unique.
-    pub name: String,
-    /// Program and arguments, no shell; exit code 0 is up.
-    pub command: Vec<String>,
-    /// Time between the starts of two runs.
-    pub interval: Duration,
-    /// After this it is killed and counts as down.
-    pub timeout: Duration,
-    /// Successes in a row that bring it up, at least 1.
-    pub rise: u32,
-    /// Failures in a row that take it down, at least 1.
-    pub fall: u32,
 }

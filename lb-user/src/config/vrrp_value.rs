@@ -85,3 +85,26 @@ pub(super) fn weight(value: &DeValue<'_>) -> Result<i16, Wrong> {
         .filter(|weight| (-253..=253).contains(weight))
         .ok_or_else(|| Wrong::value(EXPECTED, "out of range"))
 }
+
+/// `"haproxy"`, or a command line as a list of words.
+pub(super) fn process(value: &DeValue<'_>) -> Result<Vec<String>, Wrong> {
+    const EXPECTED: &str = "the name of a process or the beginning of its command line";
+    const HELP: &str =
+        "write it like \"haproxy\", \"/usr/sbin/haproxy\" or [\"python3\", \"-m\", \"http.server\"]";
+    let words: Vec<&str> = match value.as_array() {
+        Some(list) => list
+            .iter()
+            .map(|word| string(word.get_ref(), EXPECTED))
+            .collect::<Result<_, _>>()
+            .map_err(|wrong| wrong.help(HELP))?,
+        None => vec![string(value, EXPECTED).map_err(|wrong| wrong.help(HELP))?],
+    };
+    match words.first() {
+        None => Err(Wrong::value(EXPECTED, "is empty").help(HELP)),
+        Some(&"") => Err(Wrong::value(EXPECTED, "begins with nothing").help(HELP)),
+        Some(_) if words.iter().any(|word| word.contains('\0')) => {
+            Err(Wrong::value(EXPECTED, "contains a zero byte").help(HELP))
+        }
+        Some(_) => Ok(words.into_iter().map(str::to_owned).collect()),
+    }
+}

@@ -8,7 +8,10 @@ pub use crate::{
     pool::RealServerState,
     vrrp::{
         state::State as VrrpState,
-        status::{Adverts as VrrpAdverts, Peer as VrrpPeer},
+        status::{
+            Adverts as VrrpAdverts, Peer as VrrpPeer, TrackerState as VrrpTrackerState,
+            TrackerStatus as VrrpTracker,
+        },
     },
 };
 
@@ -176,11 +179,20 @@ pub struct Vrrp {
     pub master: Option<String>,
     /// Virtual addresses as configured.
     pub addresses: Vec<String>,
+    /// Virtual routes, as `ip route` takes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<String>,
+    /// Virtual rules, as `ip rule` takes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<String>,
     /// Times it became master or ceased to be.
     pub transitions: u64,
     /// When its state last changed; none before the first change.
     #[serde(with = "humantime_serde")]
     pub since: Option<SystemTime>,
+    /// What it tracks, in the order of the configuration.
+    #[serde(default)]
+    pub trackers: Vec<VrrpTracker>,
     /// Something that it tracks is down or has said nothing yet.
     pub blocked: bool,
     /// Advertisements since the start.

@@ -45,6 +45,18 @@ pub(super) fn changes(old: &Config, new: &Config) -> Vec<Change> {
         &mut found,
         differs,
     );
+    compare(
+        &by_name(&old.vrrp.processes, |process| format!("vrrp process {}", process.name)),
+        &by_name(&new.vrrp.processes, |process| format!("vrrp process {}", process.name)),
+        &mut found,
+        differs,
+    );
+    compare(
+        &by_name(&old.vrrp.files, |file| format!("vrrp file {}", file.name)),
+        &by_name(&new.vrrp.files, |file| format!("vrrp file {}", file.name)),
+        &mut found,
+        differs,
+    );
     found
 }
 

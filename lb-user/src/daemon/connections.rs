@@ -214,6 +214,7 @@ mod tests {
                 which,
                 client: somebody,
                 vip: somebody,
+                sender: somebody,
                 real_server: somebody,
                 index: 0,
                 request,

@@ -266,7 +266,7 @@ fn keep(event: &Event, leases: &mut Leases, slots: &Slots) -> Result<(), WriteEr
         Event::State { instance, state: State::Init | State::Backup | State::Fault, .. } => {
             slots.of(instance).map_or(Ok(()), |slot| leases.release(slot))
         }
-        Event::State { state: State::Master, .. } | Event::Alarm { .. } => Ok(()),
+        Event::State { state: State::Master, .. } | Event::Tracker { .. } | Event::Alarm { .. } => Ok(()),
     }
 }
 

@@ -2,11 +2,13 @@
 //! picture out, the difference written.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::{Arc, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
+
+use lb_common::service::real_server;
 
 use super::{
     overrides::Overrides,
@@ -24,7 +26,7 @@ use crate::{
         write::{self, WriteError},
     },
     health::{self, Carried, Health, Start},
-    plan::{self, Capacity, HostView, PlanError, Registry, TableCache, Wanted},
+    plan::{self, Capacity, HostView, PlanError, Registry, Wanted},
     pool::{self, Guard, Member, Pool, RealHealth, RealServerState, Serving, passive},
 };
 
@@ -57,8 +59,8 @@ pub(super) struct Engine {
     pub(super) passive: HashMap<String, passive::Watch>,
     /// What every virtual server's pool adds up to, by its name.
     pub(super) pools: HashMap<String, Pool>,
-    /// States as last told to the world, by `virtual server/real server`.
-    states: BTreeMap<String, RealServerState>,
+    /// States as last told to the world, by real server index.
+    states: HashMap<u32, RealServerState>,
     /// What the last sweep has seen.
     pub(super) seen: Seen,
     /// The maps.
@@ -67,7 +69,6 @@ pub(super) struct Engine {
     pub(super) registry: Registry,
     /// Interfaces, hash key, clock.
     pub(super) host: HostView,
-    cache: TableCache,
     /// What the maps hold.
     pub(super) current: Wanted,
     /// How fast the tables' clock runs.
@@ -94,7 +95,18 @@ pub(super) enum News {
         name: String,
         /// Met, or lost.
         up: bool,
+        /// The virtual server was not there before.
+        is_new: bool,
     },
+    /// Indices of real servers whose connections end with a reset from now on.
+    Lost(HashSet<u32>),
+}
+
+impl News {
+    /// That something is there now, not that it has changed.
+    pub(super) const fn is_new(&self) -> bool {
+        matches!(self, Self::RealServer { from: None, .. } | Self::Quorum { is_new: true, .. })
+    }
 }
 
 impl Engine {
@@ -133,12 +145,11 @@ impl Engine {
             guard: Guard::default(),
             passive: HashMap::new(),
             pools: HashMap::new(),
-            states: BTreeMap::new(),
+            states: HashMap::new(),
             seen: Seen::default(),
             maps,
             registry,
             host,
-            cache: TableCache::default(),
             current,
             clock,
             rules,
@@ -242,16 +253,19 @@ impl Engine {
         let pool = |server: &VirtualServer| {
             pools.get(&server.name).map_or_else(plan::Pool::default, |pool| planned(server, pool))
         };
-        let mut registry = self.registry.clone();
-        let wanted = plan::plan(&self.config, &pool, &self.host, &mut registry, &mut self.cache)?;
+        let (wanted, registry) = plan::plan(&self.config, &pool, &self.host, &self.registry)?;
         let writes = plan::diff(&self.current, &wanted);
         write::apply(&mut self.maps, &writes)?;
         if plan::needs_new_generation(&writes) {
             write::new_generation(&mut self.maps)?;
         }
         self.registry = registry;
+        let lost = lost(&self.current, &wanted);
         self.current = wanted;
-        let news = self.news(&pools);
+        let mut news = self.news(&pools);
+        if !lost.is_empty() {
+            news.push(News::Lost(lost));
+        }
         self.pools = pools;
         self.write_rules();
         Ok(news)
@@ -304,19 +318,22 @@ impl Engine {
     /// What differs between the states as they were told and `pools`; notes the new ones.
     fn news(&mut self, pools: &HashMap<String, Pool>) -> Vec<News> {
         let mut news = Vec::new();
-        let mut states = BTreeMap::new();
+        let mut states = HashMap::new();
         for server in &self.config.virtual_servers {
             let Some(pool) = pools.get(&server.name) else { continue };
+            let Some(virtual_server) = self.registry.virtual_server(&server.name) else { continue };
             for (real, member) in server.real_servers.iter().zip(&pool.real_servers) {
-                let name = format!("{}/{}", server.name, real.name);
-                let from = self.states.get(&name).copied();
+                let Some(index) = self.registry.real_server(virtual_server, real.address) else { continue };
+                let from = self.states.get(&index).copied();
                 if from != Some(member.state) {
-                    news.push(News::RealServer { name: name.clone(), from, to: member.state });
+                    let name = format!("{}/{}", server.name, real.name);
+                    news.push(News::RealServer { name, from, to: member.state });
                 }
-                states.insert(name, member.state);
+                states.insert(index, member.state);
             }
-            if self.pools.get(&server.name).map(|pool| pool.up) != Some(pool.up) {
-                news.push(News::Quorum { name: server.name.clone(), up: pool.up });
+            let before = self.pools.get(&server.name).map(|pool| pool.up);
+            if before != Some(pool.up) {
+                news.push(News::Quorum { name: server.name.clone(), up: pool.up, is_new: before.is_none() });
             }
         }
         self.states = states;
@@ -350,8 +367,21 @@ impl Engine {
             let gone = Rule { persistence: None, leaving: true, ..rule };
             (index, if leaving.contains(&index) { gone } else { rule })
         });
-        *self.rules.lock().unwrap_or_else(PoisonError::into_inner) = rules.collect();
+        *self.rules.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules.collect());
     }
+}
+
+/// Real servers, by index, whose connections end with a reset after a change but not before it.
+fn lost(before: &Wanted, after: &Wanted) -> HashSet<u32> {
+    let resets = |picture: &Wanted, index: &u32| {
+        picture.real_servers.get(index).is_some_and(|real| real.flags & real_server::RESET != 0)
+    };
+    after
+        .real_servers
+        .keys()
+        .filter(|index| resets(after, index) && !resets(before, index))
+        .copied()
+        .collect()
 }
 
 /// A pool as the plan wants it.

@@ -7,7 +7,7 @@ use tokio::sync::broadcast;
 use crate::control::event::{Event, Feed, Kind};
 
 /// Events that are remembered.
-const REMEMBERED: usize = 1000;
+pub(super) const REMEMBERED: usize = 1000;
 
 /// Events a listener may be behind by.
 const BEHIND: usize = 256;

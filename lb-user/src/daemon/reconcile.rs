@@ -7,7 +7,7 @@ use crate::{
     config::model::SysctlPolicy,
     control::event::Kind,
     dataplane::{read, write},
-    host::{links::links, sysctl::Sysctls},
+    host::{links::links, neighbours, sysctl::Sysctls},
     plan::{self, Write},
 };
 
@@ -71,6 +71,11 @@ impl Daemon {
             tracing::error!("cannot compare the links: {error:#}");
         }
         self.reconcile_sysctls();
+        // Not put right but kept right; so as not to find out late.
+        let interfaces = self.engine.host.interfaces.keys().copied().collect();
+        if let Err(error) = neighbours::ask_the_stale(&interfaces).await {
+            tracing::warn!("cannot ask stale neighbours: {error}");
+        }
     }
 
     /// A program that is not ours cannot take the place of a link; but a pin can be removed, and the program with it.

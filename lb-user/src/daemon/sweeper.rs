@@ -22,7 +22,7 @@ use crate::{
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What the sweep goes by, by real server index: written by the daemon, read before every sweep.
-pub(super) type Rules = Arc<Mutex<HashMap<u32, Rule>>>;
+pub(super) type Rules = Arc<Mutex<Arc<HashMap<u32, Rule>>>>;
 
 /// Idle times as the sweep takes them.
 pub(super) fn ticks(clock: Clock, timeouts: &model::Timeouts) -> Timeouts {
@@ -57,7 +57,7 @@ pub(super) fn run(
     // The daemon ends the thread by dropping its end of `wake`.
     while matches!(wake.recv_timeout(pause), Ok(()) | Err(std::sync::mpsc::RecvTimeoutError::Timeout)) {
         let Some(now) = read_clock() else { continue };
-        let rules = rules.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let rules = Arc::clone(&rules.lock().unwrap_or_else(PoisonError::into_inner));
         let rule = |index: u32| rules.get(&index).copied().unwrap_or(unknown);
         let period =
             Period { since: before.replace(now).unwrap_or(now), now, unanswered: clock.ticks(UNANSWERED) };

@@ -30,6 +30,9 @@ impl Daemon {
             Heard::Event(Event::Alarm { instance, peer, reason }) => {
                 self.note(Kind::Vrrp, &instance, &format!("{instance}: {peer}: {reason}"));
             }
+            Heard::Event(Event::Tracker { kind, name, reading, said }) => {
+                self.note(Kind::Vrrp, &name, &format!("{kind} {name} is {reading}: {said}"));
+            }
             Heard::Event(Event::Owns { .. }) => {}
             Heard::Failed(error) => return Err(anyhow::Error::new(error).context("VRRP cannot go on")),
         }
@@ -50,7 +53,10 @@ impl Daemon {
             priority: one.priority.0,
             master: one.master.map(|master| master.to_string()),
             addresses: one.addresses,
+            routes: one.routes,
+            rules: one.rules,
             transitions: one.transitions,
+            trackers: one.trackers,
             blocked: one.blocked,
             adverts: one.adverts,
             peers: one.peers,

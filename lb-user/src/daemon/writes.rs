@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use super::{
     Daemon,
     changes::changes,
-    elections, failed, now,
+    elections, failed, interfaces, now,
     overrides::{Out, Overrides},
     start,
     unload::{self, Unloaded},
@@ -89,10 +89,10 @@ impl Daemon {
         let host = crate::plan::HostView {
             hash_key: start::hash_key(&file).map_err(|error| failed(error.as_ref()))?,
             ticks_per_second: self.engine.host.ticks_per_second,
-            interfaces: start::interfaces(&links, &self.engine.host.interfaces)
+            interfaces: interfaces::describe(&links, &self.engine.host.interfaces)
                 .map_err(|error| failed(error.as_ref()))?,
             links: self.engine.host.links.clone(),
-            names: start::names(&links),
+            names: interfaces::names(&links),
             leases: self.elections.slots(&file.vrrp),
         };
         let old_vrrp = self.engine.file.vrrp.clone();
@@ -176,12 +176,12 @@ impl Daemon {
     /// A link has changed: its address, its size, or it was made again under its name.
     pub(super) async fn relink(&mut self) -> anyhow::Result<()> {
         let links = links(&self.engine.config.global.interfaces).await?;
-        let interfaces = start::interfaces(&links, &self.engine.host.interfaces)?;
+        let interfaces = interfaces::describe(&links, &self.engine.host.interfaces)?;
         if interfaces == self.engine.host.interfaces {
             return Ok(());
         }
         self.engine.host.interfaces = interfaces;
-        self.engine.host.names = start::names(&links);
+        self.engine.host.names = interfaces::names(&links);
         self.apply();
         self.attach(&links)?;
         start::modes(&mut self.attached).await

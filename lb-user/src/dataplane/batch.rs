@@ -1,4 +1,5 @@
-//! What aya has no call for: reading a hash map by batches, and filling an array through a mapping.
+//! What aya has no call for: reading a hash map by batches, filling an array through a mapping, putting many maps into an
+//! array of maps.
 #![allow(unsafe_code, reason = "a part of the map adapter; see ARCHITECTURE.md")]
 
 use std::{
@@ -6,7 +7,7 @@ use std::{
     mem::MaybeUninit,
     num::NonZeroUsize,
     ops::ControlFlow,
-    os::fd::{AsFd, AsRawFd as _},
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd},
 };
 
 use aya::Pod;
@@ -108,4 +109,29 @@ pub fn fill(map: impl AsFd, values: &[[u32; 2]]) -> io::Result<()> {
         munmap(memory, length.get())?;
     }
     Ok(())
+}
+
+/// Puts `inner` maps into an array of maps at `indices`, of which there are as many. Each takes the place of its predecessor
+/// at once. The call waits until no packet uses those any more: once (before Linux 6.8 once for each of them).
+///
+/// # Errors
+///
+/// That of the system call; some of the maps may have been put.
+pub fn put(map: impl AsFd, indices: &[u32], inner: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let count = indices.len().min(inner.len());
+    if count == 0 {
+        return Ok(());
+    }
+    // SAFETY: integers and pointers; all zero is what the kernel wants for what is not said.
+    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    attr.batch.map_fd = map.as_fd().as_raw_fd().cast_unsigned();
+    attr.batch.keys = indices.as_ptr() as u64;
+    attr.batch.values = inner.as_ptr() as u64;
+    attr.batch.count = count as u32;
+    // SAFETY: the kernel reads `count` keys and values of 4 bytes: indices, and descriptors, which is what `BorrowedFd` is in
+    // memory.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, bpf_cmd::BPF_MAP_UPDATE_BATCH, &raw mut attr, size_of::<bpf_attr>())
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

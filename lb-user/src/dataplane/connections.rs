@@ -34,6 +34,8 @@ pub struct Entry {
     pub client: SocketAddr,
     /// What the client talks to.
     pub vip: SocketAddr,
+    /// Whom the real server talks to: the client, or this machine in its place.
+    pub sender: SocketAddr,
     /// Who answers.
     pub real_server: SocketAddr,
     /// Index of the real server.
@@ -145,6 +147,7 @@ impl<W: Fn(u32, IpAddr) -> bool, V: FnMut(Entry) -> ControlFlow<()>> Reader<W, V
                 which,
                 client,
                 vip: at(key.destination, key.destination_port),
+                sender: at(request.translated.source, request.translated.source_port),
                 real_server: at(request.translated.destination, request.translated.destination_port),
                 index: request.real_server,
                 request: request.flags,

@@ -1,6 +1,6 @@
 //! Every map of the data plane, once, by its name and type.
 
-use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use lb_common::{
     addr::{V4, V6},
     connection::{Connection, ConnectionKey, HalfOpen},
@@ -14,9 +14,6 @@ use lb_common::{
 };
 
 use super::pins::Pins;
-
-/// One slot pair of a scheduling table.
-pub type SlotPair = [u32; 2];
 
 /// A connection table.
 pub type Connections<A> = HashMap<MapData, ConnectionKey<A>, Connection<A>>;
@@ -71,8 +68,8 @@ pub struct Maps {
     pub virtual_servers: Array<MapData, VirtualServer>,
     /// Their names.
     pub names: Array<MapData, [u8; NAME]>,
-    /// Their scheduling tables.
-    pub scheduling: ArrayOfMaps<MapData, Array<MapData, SlotPair>>,
+    /// Their scheduling tables, an array of arrays.
+    pub scheduling: MapData,
     /// Positions in their sequences; the data plane's own.
     pub cursors: Array<MapData, u32>,
     /// Real servers by index.
@@ -126,7 +123,7 @@ impl Maps {
             outcomes: open(pins, map::OUTCOMES)?,
             virtual_servers: open(pins, map::VIRTUAL_SERVERS)?,
             names: open(pins, map::NAMES)?,
-            scheduling: open(pins, map::SCHEDULING)?,
+            scheduling: MapData::from_pin(pins.map(map::SCHEDULING))?,
             cursors: open(pins, map::CURSORS)?,
             real_servers: open(pins, map::REAL_SERVERS)?,
             loads: open(pins, map::LOADS)?,

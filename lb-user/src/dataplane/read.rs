@@ -1,6 +1,6 @@
 //! What the maps hold, read back: where a controller begins that finds them pinned.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr};
 
 use aya::{
     Pod,
@@ -19,7 +19,7 @@ use super::{
     batch,
     maps::{FamilyMaps, Maps},
 };
-use crate::plan::{Family, Wanted};
+use crate::plan::{Family, TableInput, Wanted};
 
 /// Why the maps were not read.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +38,7 @@ pub enum ReadError {
     Io(#[from] io::Error),
 }
 
-/// What the maps hold. Scheduling tables are said to be empty: they are written anew in any case.
+/// What the maps hold. Scheduling tables are not read: they are written anew in any case.
 ///
 /// # Errors
 ///
@@ -57,7 +57,7 @@ pub fn read(maps: &Maps) -> Result<Wanted, ReadError> {
         let server = maps.virtual_servers.get(&index, 0)?;
         if server.scheduling != 0 {
             virtual_servers.insert(index, server);
-            scheduling.insert(index, Arc::from([]));
+            scheduling.insert(index, TableInput::unknown());
         }
     }
     Ok(Wanted {

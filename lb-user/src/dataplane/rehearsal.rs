@@ -58,6 +58,8 @@ pub struct Rehearsal<'a> {
     pressure: Option<u32>,
     v4: Entries<V4>,
     v6: Entries<V6>,
+    /// Scheduling tables, built when they are asked for first.
+    scheduling: RefCell<HashMap<u32, Vec<u32>>>,
     notes: RefCell<Vec<Note>>,
 }
 
@@ -101,6 +103,7 @@ impl<'a> Rehearsal<'a> {
             pressure: maps.pressure.get(&0, 0).ok(),
             v4: Entries::new(&wanted.v4.marks, V4::from_wire(0)),
             v6: Entries::new(&wanted.v6.marks, V6::from_wire([0; 4])),
+            scheduling: RefCell::default(),
             notes: RefCell::default(),
         })
     }
@@ -160,7 +163,9 @@ impl Common for Rehearsal<'_> {
     }
 
     fn scheduling(&self, virtual_server: u32, slot: u32) -> Option<u32> {
-        self.wanted.scheduling.get(&virtual_server)?.get(slot as usize).copied()
+        let input = self.wanted.scheduling.get(&virtual_server)?;
+        let mut tables = self.scheduling.borrow_mut();
+        tables.entry(virtual_server).or_insert_with(|| input.build()).get(slot as usize).copied()
     }
 
     /// The next packet's turn, which stays the next packet's.

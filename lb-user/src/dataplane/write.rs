@@ -1,13 +1,10 @@
 //! Applies an ordered difference to the maps: all of it, or none.
 
-use std::{
-    io,
-    sync::{Mutex, PoisonError},
-};
+use std::sync::{Mutex, PoisonError};
 
 use aya::{
     Pod,
-    maps::{Array, HashMap, IterableMap as _, LpmTrie, MapData, MapError, lpm_trie::Key},
+    maps::{Array, HashMap, LpmTrie, MapData, MapError, lpm_trie::Key},
 };
 use lb_common::{
     addr::{Address, V4, V6},
@@ -19,10 +16,10 @@ use lb_common::{
 };
 
 use super::{
-    batch,
-    maps::{Maps, SlotPair},
+    maps::Maps,
+    scheduling::{self, SchedulingError},
 };
-use crate::plan::{Change, Write};
+use crate::plan::{Change, TableInput, Write};
 
 /// Why a write failed.
 #[derive(Debug, thiserror::Error)]
@@ -45,11 +42,8 @@ enum Source {
     #[error(transparent)]
     Map(#[from] MapError),
     #[error(transparent)]
-    Io(#[from] io::Error),
+    Scheduling(#[from] SchedulingError),
 }
-
-/// Flags of a scheduling table, the same as of its prototype in the object: `BPF_F_MMAPABLE | BPF_F_INNER_MAP`.
-const SCHEDULING_FLAGS: u32 = 1 << 10 | 1 << 12;
 
 /// Applies `writes` in their order; at the first failure takes back those that were done, in the opposite order.
 ///
@@ -58,17 +52,63 @@ const SCHEDULING_FLAGS: u32 = 1 << 10 | 1 << 12;
 /// [`WriteError`] of the write that failed. That taking back fails too would need a map that took a value to refuse its
 /// predecessor; it is logged.
 pub fn apply(maps: &mut Maps, writes: &[Write]) -> Result<(), WriteError> {
-    for (done, write) in writes.iter().enumerate() {
-        if let Err(error) = one(maps, write) {
-            for write in writes[..done].iter().rev() {
-                if let Err(error) = one(maps, &write.clone().inverse()) {
+    let mut done = 0;
+    for step in steps(writes) {
+        if let Err(error) = perform(maps, step) {
+            // Of tables that are put together some may be there.
+            let tables = if is_scheduling(&step[0]) { step.len() } else { 0 };
+            let back: Vec<Write> =
+                writes[..done + tables].iter().rev().cloned().map(Write::inverse).collect();
+            for step in steps(&back) {
+                if let Err(error) = perform(maps, step) {
                     tracing::error!(%error, "cannot take a write back");
                 }
             }
             return Err(error);
         }
+        done += step.len();
     }
     Ok(())
+}
+
+/// What is written at once: single writes, and all scheduling tables that follow one another.
+fn steps(writes: &[Write]) -> impl Iterator<Item = &[Write]> {
+    writes.chunk_by(|one, next| is_scheduling(one) && is_scheduling(next))
+}
+
+const fn is_scheduling(write: &Write) -> bool {
+    matches!(write, Write::Scheduling(_))
+}
+
+fn perform(maps: &mut Maps, step: &[Write]) -> Result<(), WriteError> {
+    match step {
+        [write] => one(maps, write),
+        tables => put_tables(maps, tables.iter().filter_map(table)),
+    }
+}
+
+/// The scheduling table to be put, if it is one. There is no removing: a virtual server that is gone keeps an empty table.
+/// Nor is there a way back to a table that nobody knows the making of: the new one stays.
+fn table(write: &Write) -> Option<(u32, Vec<u32>)> {
+    let Write::Scheduling(change) = write else { return None };
+    match &change.new {
+        None => Some((change.key, vec![0; 4])),
+        Some(table) if *table == TableInput::unknown() => None,
+        Some(table) => Some((change.key, table.build())),
+    }
+}
+
+/// Puts scheduling tables in the places of those of virtual servers, by index.
+///
+/// # Errors
+///
+/// [`WriteError`]; some of the tables may be there.
+pub fn put_tables(
+    maps: &mut Maps,
+    tables: impl IntoIterator<Item = (u32, Vec<u32>)>,
+) -> Result<(), WriteError> {
+    scheduling::put(&maps.scheduling, tables)
+        .map_err(|error| WriteError { map: "SCHEDULING", source: error.into() })
 }
 
 /// Makes every entry verify its route and its real server at its next packet.
@@ -130,7 +170,7 @@ fn one(maps: &mut Maps, write: &Write) -> Result<(), WriteError> {
                 ("REAL_SERVERS", result)
             }
         }
-        Write::Scheduling(change) => ("SCHEDULING", scheduling(maps, change.key, change.new.as_deref())),
+        Write::Scheduling(_) => return put_tables(maps, table(write)),
         Write::VirtualServer(change) => {
             ("VIRTUAL_SERVERS", slot(&mut maps.virtual_servers, change.key, change.new.unwrap_or_default()))
         }
@@ -181,17 +221,6 @@ where
             Err(error) => Err(error.into()),
         },
     }
-}
-
-/// A new table is filled before it is put in the place of the old one, which readers leave by themselves. There is no
-/// removing: a virtual server that is gone keeps an empty table.
-fn scheduling(maps: &mut Maps, index: u32, slots: Option<&[u32]>) -> Result<(), Source> {
-    let slots = slots.unwrap_or(&[0; 4]);
-    let pairs: Vec<SlotPair> =
-        slots.chunks(2).map(|pair| [pair[0], pair.get(1).copied().unwrap_or_default()]).collect();
-    let table = Array::<MapData, SlotPair>::create(pairs.len() as u32, SCHEDULING_FLAGS)?;
-    batch::fill(table.map().fd(), &pairs)?;
-    Ok(maps.scheduling.set(index, &table, 0)?)
 }
 
 /// A name as it is kept in the map: UTF-8, filled up with zeros.

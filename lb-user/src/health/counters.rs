@@ -36,7 +36,7 @@ pub struct Counts {
     pub buckets: [u64; BUCKETS.len() + 1],
     /// All durations together, in seconds.
     pub duration: f64,
-    /// Runs that started later than due by more than a tenth of their interval.
+    /// `xlb_check_late_total`: runs that started later than due by more than a tenth of their interval.
     pub late: u64,
 }
 

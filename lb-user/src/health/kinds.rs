@@ -116,6 +116,8 @@ async fn dns_wants_the_reply_to_its_question() {
     let dns = || CheckKind::Dns { name: "example.org".into(), record: "AAAA".into() };
     assert_eq!(passed(&run(dns(), name_server(0, true).await).await), "reply");
     assert_eq!(failed(&run(dns(), name_server(2, true).await).await), ("server failure", true));
+    let nameless = run(dns(), name_server(3, true).await).await;
+    assert_eq!(failed(&nameless), ("non-existent domain", true), "a name that does not resolve");
     let forged = run_hanging(dns(), name_server(0, false).await).await;
     assert_eq!(failed(&forged), ("timed out after 300 ms (no reply to the question)", true));
 }

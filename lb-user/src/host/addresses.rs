@@ -12,6 +12,7 @@ use netlink_packet_route::{
 use nix::errno::Errno;
 use rtnetlink::{Handle, MulticastGroup, packet_core::ErrorMessage, sys::SocketAddr};
 
+use super::routes::{self, Routes};
 use crate::config::vrrp::Scope;
 
 /// An address was not put or not removed.
@@ -32,16 +33,18 @@ pub enum Change {
     Put(IpAddr),
     /// An address is gone.
     Gone(IpAddr),
+    /// A route or a rule of ours is gone.
+    PathGone,
 }
 
-/// What happens to addresses and interfaces.
+/// What happens to addresses, interfaces, routes and rules.
 #[derive(Debug)]
 pub struct Changes(UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>);
 
-/// How an address came to be where it was wanted.
+/// How an address, a route or a rule came to be where it was wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Put {
-    /// By us; it ends with its lifetime.
+    /// By us.
     Ours,
     /// It was there already, and somebody else's.
     Foreign,
@@ -57,10 +60,27 @@ impl Addresses {
     /// # Errors
     /// When there is no socket to be had.
     pub fn open() -> io::Result<(Self, Changes)> {
-        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
-        let (connection, handle, changes) = rtnetlink::new_multicast_connection(&groups)?;
+        let groups = [
+            MulticastGroup::Link,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Ifaddr,
+            MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv6Route,
+            MulticastGroup::Ipv4Rule,
+            MulticastGroup::Ipv6Rule,
+        ];
+        let (connection, _, changes) = rtnetlink::new_multicast_connection(&groups)?;
+        tokio::spawn(connection);
+        // A socket of its own: where a flood of changes fills the buffer, answers would be lost with them.
+        let (connection, handle, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
         Ok((Self(handle), Changes(changes)))
+    }
+
+    /// The way to its routes and rules.
+    #[must_use]
+    pub fn routes(&self) -> Routes {
+        Routes(self.0.clone())
     }
 
     /// Puts an address on an interface for `lifetime`, in whole seconds; `renew` where it was put before.
@@ -142,6 +162,12 @@ impl Changes {
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelAddress(message)) => {
                     ip(&message).map(Change::Gone)
                 }
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelRoute(message)) => {
+                    routes::is_ours(&message).then_some(Change::PathGone)
+                }
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelRule(message)) => {
+                    routes::is_our_rule(&message).then_some(Change::PathGone)
+                }
                 // Other groups are not joined; an overrun means that something was missed.
                 NetlinkPayload::Overrun(_) => Some(Change::Interface),
                 _ => None,
@@ -166,7 +192,7 @@ fn ip(message: &AddressMessage) -> Option<IpAddr> {
     })
 }
 
-fn errno(error: &rtnetlink::Error) -> Option<Errno> {
+pub(super) fn errno(error: &rtnetlink::Error) -> Option<Errno> {
     match error {
         rtnetlink::Error::NetlinkError(ErrorMessage { code: Some(code), .. }) => {
             Some(Errno::from_raw(-code.get()))

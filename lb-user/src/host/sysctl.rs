@@ -105,13 +105,17 @@ pub fn wanted(interfaces: &[String]) -> Vec<Setting> {
     let redirects = std::iter::once("all")
         .chain(interfaces.iter().map(String::as_str))
         .map(|interface| setting(&format!("net/ipv4/conf/{interface}/send_redirects"), "0"));
+    // What the kernel has to carry on for us, to divide it or to find its neighbour first, comes from the VIP, and that may be
+    // an address of this machine: the kernel would take it for forged.
+    let local =
+        interfaces.iter().map(|interface| setting(&format!("net/ipv4/conf/{interface}/accept_local"), "1"));
     let forwarding = [
         "net/ipv4/ip_forward",
         "net/ipv4/ip_nonlocal_bind",
         "net/ipv6/conf/all/forwarding",
         "net/ipv6/ip_nonlocal_bind",
     ];
-    redirects.chain(forwarding.map(|path| setting(path, "1"))).collect()
+    redirects.chain(local).chain(forwarding.map(|path| setting(path, "1"))).collect()
 }
 
 /// What has to change for `wanted`; what was not found is left out.

@@ -2,7 +2,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::{
-    control::status::{Connections, DataPlane, Quorum, Vrrp, VrrpAdverts, VrrpState},
+    config::vrrp::Kind,
+    control::status::{
+        Connections, DataPlane, Quorum, Vrrp, VrrpAdverts, VrrpState, VrrpTracker, VrrpTrackerState,
+    },
     vrrp::reject::Reject,
 };
 
@@ -50,8 +53,17 @@ fn instance() -> Vrrp {
         configured_priority: 100,
         master: None,
         addresses: Vec::new(),
+        routes: Vec::new(),
+        rules: Vec::new(),
         transitions: 3,
         since: None,
+        trackers: vec![VrrpTracker {
+            kind: Kind::VirtualServer,
+            name: "web".to_owned(),
+            weight: 0,
+            state: VrrpTrackerState::Up,
+            number: None,
+        }],
         blocked: false,
         adverts,
         peers: BTreeMap::new(),
@@ -94,7 +106,7 @@ fn scrape() -> Scrape {
             ("eth0".to_owned(), vec![(Outcome::Forwarded, 1780), (Outcome::Land, 2)]),
             ("eth1".to_owned(), vec![(Outcome::Forwarded, u64::MAX)]),
         ],
-        checks: Counts { success: 4, failure: 2, error: 1, buckets, duration: 22.5, late: 0 },
+        checks: Counts { success: 4, failure: 2, error: 1, buckets, duration: 22.5, late: 3 },
         reloaded: false,
     }
 }
@@ -118,6 +130,7 @@ fn every_promised_metric_is_there_and_no_other() {
         "xlb_check_duration_seconds_bucket",
         "xlb_check_duration_seconds_count",
         "xlb_check_duration_seconds_sum",
+        "xlb_check_late_total",
         "xlb_check_results_total",
         "xlb_config_last_reload_successful",
         "xlb_connection_table_entries",
@@ -135,6 +148,7 @@ fn every_promised_metric_is_there_and_no_other() {
         "xlb_virtual_server_up",
         "xlb_vrrp_state",
         "xlb_vrrp_transitions_total",
+        "xlb_vrrp_tracker_up",
         "xlb_vrrp_adverts_total",
     ];
     assert_eq!(names(&text(scrape()).unwrap()), BTreeSet::from(promised));

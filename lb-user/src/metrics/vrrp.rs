@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Families, Scrape};
-use crate::control::status::{Vrrp, VrrpState};
+use crate::control::status::{Vrrp, VrrpState, VrrpTrackerState};
 
 impl Scrape {
     pub(super) fn vrrp(&self, families: &mut Families<'_>) -> fmt::Result {
@@ -21,6 +21,20 @@ impl Scrape {
             "vrrp_transitions",
             "Times it became master or ceased to be",
             all().map(|one| ([("vrrp_instance", &*one.name)], one.transitions)),
+        )?;
+        families.gauges(
+            "vrrp_tracker_up",
+            "1 while it counts as up for the instance, 0 when it is down or not known yet",
+            all().flat_map(|one| {
+                one.trackers.iter().map(|tracker| {
+                    let labels = [
+                        ("vrrp_instance", &*one.name),
+                        ("kind", tracker.kind.name()),
+                        ("tracker", &*tracker.name),
+                    ];
+                    (labels, u64::from(tracker.state == VrrpTrackerState::Up))
+                })
+            }),
         )?;
         families.counters(
             "vrrp_adverts",

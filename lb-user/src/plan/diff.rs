@@ -1,6 +1,6 @@
 //! The ordered way from what the maps hold to what they should hold.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use lb_common::{
     addr::{V4, V6},
@@ -10,7 +10,7 @@ use lb_common::{
     vlan::VlanKey,
 };
 
-use super::wanted::Wanted;
+use super::{table::TableInput, wanted::Wanted};
 
 /// What becomes of one entry; both values are there so that it can be taken back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub enum Write {
     /// By real server index.
     RealServer(Change<u32, RealServer>),
     /// By virtual server index.
-    Scheduling(Change<u32, Arc<[u32]>>),
+    Scheduling(Change<u32, TableInput>),
     /// By virtual server index.
     VirtualServer(Change<u32, VirtualServer>),
     /// By virtual server index.
@@ -167,17 +167,21 @@ impl Steps {
         K: Clone + Ord,
         V: Clone + PartialEq,
     {
+        let mut remove = |(key, value): (&K, &V)| {
+            self.removals.push(write(Change { key: key.clone(), old: Some(value.clone()), new: None }));
+        };
+        // Side by side: both are in the order of their keys.
+        let mut old = old.iter().peekable();
         for (key, value) in new {
-            let known = old.get(key);
+            while let Some(gone) = old.next_if(|(known, _)| *known < key) {
+                remove(gone);
+            }
+            let known = old.next_if(|(known, _)| *known == key).map(|(_, value)| value);
             if known != Some(value) {
                 let change = Change { key: key.clone(), old: known.cloned(), new: Some(value.clone()) };
                 self.puts.push(write(change));
             }
         }
-        for (key, value) in old {
-            if !new.contains_key(key) {
-                self.removals.push(write(Change { key: key.clone(), old: Some(value.clone()), new: None }));
-            }
-        }
+        old.for_each(remove);
     }
 }

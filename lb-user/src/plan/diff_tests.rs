@@ -46,7 +46,8 @@ fn put<K: Ord, V: PartialEq + std::fmt::Debug>(map: &mut BTreeMap<K, V>, change:
 
 fn assert_sound(wanted: &Wanted) {
     for (index, table) in &wanted.scheduling {
-        let missing = table[4..].iter().find(|real| !wanted.real_servers.contains_key(real));
+        let mut named = table.backends.iter().map(|backend| backend.index);
+        let missing = named.find(|real| !wanted.real_servers.contains_key(real));
         assert_eq!(missing, None, "named by the scheduling table of {index}");
     }
     for index in wanted.virtual_servers.keys() {

@@ -7,7 +7,7 @@ use lb_common::{
     service::{Interface, interface},
 };
 
-use super::{Capacity, HostView, PlanError, Pool, PoolMember, Registry, TableCache, Wanted, plan};
+use super::{Capacity, HostView, PlanError, Pool, PoolMember, Registry, Wanted, plan};
 use crate::config::model::{
     Api, Config, Global, InitialState, Listen, OnDown, Protocol, Scheduler, SysctlPolicy, Timeouts,
     VirtualServer, WithoutState, XdpMode,
@@ -18,7 +18,6 @@ pub(super) const CAPACITY: Capacity = Capacity { virtual_servers: 20_000, real_s
 /// A controller in small: what stays between two plans.
 pub(super) struct World {
     pub(super) registry: Registry,
-    pub(super) cache: TableCache,
     pub(super) host: HostView,
 }
 
@@ -33,7 +32,7 @@ impl World {
             names: [("eth0".to_owned(), 2), ("eth1".to_owned(), 3)].into(),
             leases: [("192.0.2.99".parse().unwrap(), 7)].into(),
         };
-        Self { registry: Registry::new(CAPACITY), cache: TableCache::default(), host }
+        Self { registry: Registry::new(CAPACITY), host }
     }
 
     pub(super) fn plan(&mut self, services: &[(VirtualServer, Pool)]) -> Result<Wanted, PlanError> {
@@ -42,7 +41,9 @@ impl World {
             let found = services.iter().find(|(server, _)| server.name == wanted.name);
             found.map(|(_, pool)| pool.clone()).unwrap_or_default()
         };
-        plan(&config, &pool, &self.host, &mut self.registry, &mut self.cache)
+        let (wanted, registry) = plan(&config, &pool, &self.host, &self.registry)?;
+        self.registry = registry;
+        Ok(wanted)
     }
 }
 

@@ -1,6 +1,6 @@
-//! Scheduling tables, built when what they depend on changes and shared until then.
+//! Scheduling tables: what they depend on is planned and compared, and they are built when they are written.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
 use lb_common::{
     hash::HashKey,
@@ -35,6 +35,12 @@ pub struct TableInput {
 }
 
 impl TableInput {
+    /// Of a table that is there and that nobody knows the making of.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self { key: HashKey::default(), scheduler: Scheduler::Wlc, backends: Vec::new() }
+    }
+
     /// The table as [`SchedulingHead`] says. Real servers of weight 0 are not in it.
     #[must_use]
     pub fn build(&self) -> Vec<u32> {
@@ -92,30 +98,5 @@ pub const fn scheduling(scheduler: Scheduler) -> Scheduling {
         Scheduler::Fo => Scheduling::Failover,
         Scheduler::Ovf => Scheduling::Overflow,
         Scheduler::Twos => Scheduling::TwoChoices,
-    }
-}
-
-/// The table of each virtual server with what it was built from.
-#[derive(Debug, Default)]
-pub struct TableCache {
-    tables: HashMap<u32, (TableInput, Arc<[u32]>)>,
-}
-
-impl TableCache {
-    /// The table for `input`: the one of the last time when nothing it depends on has changed.
-    pub fn get(&mut self, virtual_server: u32, input: TableInput) -> Arc<[u32]> {
-        if let Some((known, table)) = self.tables.get(&virtual_server)
-            && *known == input
-        {
-            return Arc::clone(table);
-        }
-        let table: Arc<[u32]> = input.build().into();
-        self.tables.insert(virtual_server, (input, Arc::clone(&table)));
-        table
-    }
-
-    /// Forgets the tables of virtual servers that are no more.
-    pub fn retain(&mut self, is_used: impl Fn(u32) -> bool) {
-        self.tables.retain(|index, _| is_used(*index));
     }
 }

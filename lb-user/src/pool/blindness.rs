@@ -1,12 +1,15 @@
 //! The guard against our own blindness: when every check falls silent at once, it is we who cannot see.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use serde::Serialize;
 
 use crate::{
     config::model::Check,
-    health::{CheckResult, Health, Status},
+    health::{CheckResult, Health, Report, Status},
 };
 
 /// Fewer checks than this going down together mean nothing.
@@ -19,6 +22,17 @@ pub struct Guard {
     window: Duration,
     /// While blind: what went down since this counts as up.
     frozen: Option<Instant>,
+    /// What went down while we were blind.
+    excused: HashMap<Check, Excuse>,
+}
+
+/// After we were blind, a check counts as up until it comes up by itself or fails once more.
+#[derive(Clone, Copy, Debug)]
+struct Excuse {
+    /// When we could see again.
+    given: Instant,
+    /// When it failed once more.
+    ended: Option<Instant>,
 }
 
 /// What has become of our sight.
@@ -27,15 +41,21 @@ pub struct Guard {
 pub enum Sight {
     /// Every check is silent; pools stay as they were.
     Lost,
-    /// A check has heard something; what it and all others say counts again.
+    /// A check has heard something; every other one counts again with its next run.
     Regained,
+    /// A check that went down while we were blind has failed since, too: it counts.
+    Confirmed,
 }
 
 impl Guard {
     /// Takes into account how long the slowest of all checks needs to go down.
     pub fn watch<'a>(&mut self, checks: impl IntoIterator<Item = &'a Check>) {
-        let longest = |check: &Check| check.interval * check.fall + check.timeout;
-        self.window = checks.into_iter().map(longest).max().unwrap_or_default();
+        let mut excused = std::mem::take(&mut self.excused);
+        self.window = Duration::ZERO;
+        for check in checks {
+            self.window = self.window.max(check.interval * check.fall + check.timeout);
+            self.excused.extend(excused.remove_entry(check));
+        }
     }
 
     /// Whether pools are frozen.
@@ -44,37 +64,76 @@ impl Guard {
         self.frozen.is_some()
     }
 
-    /// The health that pools go by.
+    /// The health of a check that pools go by.
     #[must_use]
-    pub fn sees(&self, status: &Status) -> Health {
-        match self.frozen {
-            Some(from) if status.since >= from => Health::Up,
-            Some(_) | None => status.health,
+    pub fn sees(&self, check: &Check, status: &Status) -> Health {
+        match (self.frozen, self.counts_since(check, status)) {
+            (_, None) => Health::Up,
+            (Some(from), Some(since)) if since >= from => Health::Up,
+            (Some(_) | None, Some(_)) => status.health,
         }
     }
 
     /// To be called after every run of a check, with its verdict and those of all checks.
     pub fn observe<'a>(
         &mut self,
-        changed: &Status,
-        all: impl IntoIterator<Item = &'a Status>,
+        (check, changed): (&Check, &Status),
+        all: impl IntoIterator<Item = (&'a Check, &'a Status)>,
     ) -> Option<Sight> {
-        let (now, _) = changed.last.as_ref()?;
-        match self.frozen {
-            Some(_) if hears(changed) => {
+        let (now, report) = changed.last.as_ref()?;
+        if self.is_blind() {
+            return hears(changed).then(|| {
+                let down = all.into_iter().filter(|(_, status)| status.health == Health::Down);
+                let excused = down.filter(|(check, status)| self.sees(check, status) == Health::Up);
+                let excuse = Excuse { given: *now, ended: None };
+                self.excused = excused.map(|(check, _)| (check.clone(), excuse)).collect();
                 self.frozen = None;
-                Some(Sight::Regained)
-            }
-            Some(_) => None,
-            None => {
-                let from = now.checked_sub(self.window).unwrap_or(*now);
-                let blind = is_down_and_silent(changed) && is_silence(all, from);
-                blind.then(|| {
-                    self.frozen = Some(from);
-                    Sight::Lost
-                })
-            }
+                self.confirm(check, changed.health, *now, report);
+                Sight::Regained
+            });
         }
+        let confirmed = self.confirm(check, changed.health, *now, report);
+        let from = now.checked_sub(self.window).unwrap_or(*now);
+        if is_down_and_silent(changed) && self.is_silence(all, from) {
+            self.frozen = Some(from);
+            return Some(Sight::Lost);
+        }
+        confirmed
+    }
+
+    /// Ends the excuse of a check that has come up, or failed where it could see.
+    fn confirm(&mut self, check: &Check, health: Health, now: Instant, report: &Report) -> Option<Sight> {
+        let excuse = self.excused.get_mut(check)?;
+        if health == Health::Up {
+            self.excused.remove(check);
+            return None;
+        }
+        let fails = match report.result {
+            // A silent run that began before we could see says nothing.
+            CheckResult::Failure { answered, .. } => answered || excuse.given + report.latency <= now,
+            CheckResult::Success { .. } | CheckResult::Error { .. } => false,
+        };
+        (fails && excuse.ended.is_none()).then(|| {
+            excuse.ended = Some(now);
+            Sight::Confirmed
+        })
+    }
+
+    /// None while it is excused.
+    fn counts_since(&self, check: &Check, status: &Status) -> Option<Instant> {
+        self.excused.get(check).map_or(Some(status.since), |excuse| excuse.ended)
+    }
+
+    /// Whether all checks that have run are down and silent, enough of them since `from`.
+    fn is_silence<'a>(&self, all: impl IntoIterator<Item = (&'a Check, &'a Status)>, from: Instant) -> bool {
+        let mut lately = 0;
+        for (check, status) in all.into_iter().filter(|(_, status)| status.last.is_some()) {
+            if !is_down_and_silent(status) {
+                return false;
+            }
+            lately += usize::from(self.counts_since(check, status).is_none_or(|since| since >= from));
+        }
+        lately >= FEWEST
     }
 }
 
@@ -90,18 +149,6 @@ fn hears(status: &Status) -> bool {
 
 fn is_down_and_silent(status: &Status) -> bool {
     status.health == Health::Down && !hears(status)
-}
-
-/// Whether all checks that have run are down and silent, enough of them since `from`.
-fn is_silence<'a>(all: impl IntoIterator<Item = &'a Status>, from: Instant) -> bool {
-    let mut lately = 0;
-    for status in all.into_iter().filter(|status| status.last.is_some()) {
-        if !is_down_and_silent(status) {
-            return false;
-        }
-        lately += usize::from(status.since >= from);
-    }
-    lately >= FEWEST
 }
 
 #[cfg(test)]
@@ -124,7 +171,7 @@ mod tests {
     struct World {
         guard: Guard,
         now: Instant,
-        monitors: Vec<Monitor>,
+        monitors: Vec<(Check, Monitor)>,
     }
 
     impl World {
@@ -142,8 +189,11 @@ mod tests {
             let checks: Vec<_> = (1..=checks).map(check).collect();
             let mut guard = Guard::default();
             guard.watch(&checks);
-            let monitor = |check| Monitor::new(check, Start::Fresh(InitialState::Down), now);
-            let mut world = Self { guard, now, monitors: checks.iter().map(monitor).collect() };
+            let monitor = |check: Check| {
+                let monitor = Monitor::new(&check, Start::Fresh(InitialState::Down), now);
+                (check, monitor)
+            };
+            let mut world = Self { guard, now, monitors: checks.into_iter().map(monitor).collect() };
             for index in 0..world.monitors.len() {
                 assert_eq!(world.run(index, Found::Good), None);
             }
@@ -152,7 +202,7 @@ mod tests {
 
         /// Half a second later or more, one check runs.
         fn run(&mut self, index: usize, found: Found) -> Option<Sight> {
-            let monitor = &mut self.monitors[index];
+            let (_, monitor) = &mut self.monitors[index];
             self.now = monitor.deadline().expect("waiting").max(self.now + Duration::from_millis(500));
             assert!(monitor.on_deadline(self.now));
             let text = String::new();
@@ -163,12 +213,17 @@ mod tests {
                 Found::NotMade => CheckResult::Error { reason: text },
             };
             monitor.on_result(self.now, Report { result, latency: Duration::ZERO });
-            self.guard.observe(self.monitors[index].status(), self.monitors.iter().map(Monitor::status))
+            let mut all = self.monitors.iter().map(|(check, monitor)| (check, monitor.status()));
+            self.guard.observe(all.clone().nth(index).expect("a check"), all.by_ref())
         }
 
         fn seen_up(&self) -> usize {
-            let seen = |monitor: &&Monitor| self.guard.sees(monitor.status()) == Health::Up;
-            self.monitors.iter().filter(seen).count()
+            (0..self.monitors.len()).filter(|index| self.sees(*index) == Health::Up).count()
+        }
+
+        fn sees(&self, index: usize) -> Health {
+            let (check, monitor) = &self.monitors[index];
+            self.guard.sees(check, monitor.status())
         }
     }
 
@@ -184,7 +239,40 @@ mod tests {
         assert_eq!(world.run(1, Found::NotMade), None);
         assert!(world.guard.is_blind());
         assert_eq!(world.run(0, Found::Good), Some(Sight::Regained));
-        assert_eq!(world.seen_up(), 1);
+        assert_eq!(world.seen_up(), 3);
+    }
+
+    #[test]
+    fn after_blindness_every_check_counts_from_its_own_next_run_on() {
+        let mut world = World::of(3);
+        for index in 0..3 {
+            world.run(index, Found::Silent);
+        }
+        assert_eq!(world.run(0, Found::Good), Some(Sight::Regained));
+        assert_eq!(world.run(1, Found::Good), None);
+        assert_eq!(world.run(2, Found::NotMade), None);
+        assert_eq!(world.seen_up(), 3);
+        assert_eq!(world.run(2, Found::Silent), Some(Sight::Confirmed));
+        assert_eq!(world.run(2, Found::Silent), None);
+        assert_eq!(world.sees(2), Health::Down);
+        assert_eq!(world.seen_up(), 2);
+        assert_eq!(world.run(2, Found::Good), None);
+        assert_eq!(world.run(2, Found::Refused), None);
+        assert_eq!(world.seen_up(), 2);
+    }
+
+    #[test]
+    fn a_link_that_comes_and_goes_makes_blind_again_and_again() {
+        let mut world = World::of(3);
+        for _ in 0..3 {
+            for index in 0..3 {
+                world.run(index, Found::Silent);
+            }
+            assert!(world.guard.is_blind());
+            assert_eq!(world.seen_up(), 3);
+            assert_eq!(world.run(1, Found::Good), Some(Sight::Regained));
+            assert_eq!(world.seen_up(), 3);
+        }
     }
 
     #[test]
@@ -196,6 +284,8 @@ mod tests {
         // The machine that refused is gone too, within the same window.
         assert_eq!(world.run(0, Found::Silent), Some(Sight::Lost));
         assert_eq!(world.run(0, Found::Refused), Some(Sight::Regained));
+        assert_eq!(world.sees(0), Health::Down);
+        assert_eq!(world.run(1, Found::Silent), Some(Sight::Confirmed));
         assert_eq!(world.seen_up(), 0);
     }
 
@@ -216,7 +306,7 @@ mod tests {
         }
         assert_eq!(world.run(1, Found::Silent), None);
         assert_eq!(world.run(2, Found::Silent), Some(Sight::Lost));
-        assert_eq!(world.guard.sees(world.monitors[0].status()), Health::Down);
+        assert_eq!(world.sees(0), Health::Down);
         assert_eq!(world.seen_up(), 2);
     }
 

@@ -85,7 +85,7 @@ impl RealHealth {
                 continue;
             };
             all.weight = all.weight.into_iter().chain(status.weight).min();
-            match (guard.sees(status), status.health) {
+            match (guard.sees(check, status), status.health) {
                 (Health::Down, Health::Up | Health::Down) => all.health = Health::Down,
                 (Health::Up, Health::Up) => all.up_since = all.up_since.max(Some(status.since)),
                 (Health::Up, Health::Down) => {}

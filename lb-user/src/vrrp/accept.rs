@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 
 use crate::{
-    config::vrrp::{Authentication, Version, VrrpInstance},
+    config::vrrp::{Authentication, Mode, Version, VrrpInstance},
     vrrp::{
         advert::{Packet, Path},
         reject::{Mismatch, Reject},
+        trailer::{self, Sequence},
     },
 };
 
@@ -38,6 +39,8 @@ pub struct Heard {
     pub packet: Packet,
     /// Where the peer's configuration differs.
     pub mismatches: Vec<Mismatch>,
+    /// Of one that is signed. Whether it is new is not known here.
+    pub sequence: Option<Sequence>,
 }
 
 /// Checks a packet against an instance; `own` are the addresses of this host.
@@ -48,7 +51,8 @@ pub fn accept(instance: &VrrpInstance, own: &[IpAddr], datagram: &Datagram<'_>) 
     if datagram.hop_limit != HOP_LIMIT {
         return Err(Reject::HopLimit);
     }
-    let packet = Packet::decode(datagram.payload, datagram.path)?;
+    let (length, trailer) = trailer::split(datagram.payload, datagram.path.source);
+    let packet = Packet::decode_signed(datagram.payload, length, datagram.path)?;
     if packet.version != instance.version {
         return Err(Reject::Version);
     }
@@ -62,14 +66,22 @@ pub fn accept(instance: &VrrpInstance, own: &[IpAddr], datagram: &Datagram<'_>) 
     if !destination.is_multicast() && !instance.unicast_peers.contains(&source) {
         return Err(Reject::UnlistedPeer);
     }
-    match (&instance.authentication, packet.password) {
-        (None, None) => {}
-        (Some(Authentication::Pass(want)), Some(have)) if *want == have => {}
-        (Some(Authentication::Pass(_)), Some(_)) => return Err(Reject::Password),
-        (Some(_), None) | (None, Some(_)) => return Err(Reject::AuthenticationType),
-    }
+    let sequence = match (&instance.authentication, packet.password, trailer) {
+        (None, None, None) => None,
+        (Some(Authentication::Pass(want)), Some(have), None) if *want == have => None,
+        (Some(Authentication::Pass(_)), Some(_), None) => return Err(Reject::Password),
+        (Some(Authentication::Hmac(hmac)), None, Some(trailer)) => {
+            let message = datagram.payload.get(..length).unwrap_or_default();
+            Some(trailer::verify(&hmac.keys, source, message, trailer)?)
+        }
+        (Some(Authentication::Hmac(hmac)), None, None) => match hmac.mode {
+            Mode::Enforce => return Err(Reject::Unsigned),
+            Mode::Permissive | Mode::ReceiveOnly => None,
+        },
+        (Some(_), _, _) | (None, Some(_), _) | (None, _, Some(_)) => return Err(Reject::AuthenticationType),
+    };
     let mismatches = mismatches(instance, &packet, source);
-    Ok(Heard { packet, mismatches })
+    Ok(Heard { packet, mismatches, sequence })
 }
 
 fn mismatches(instance: &VrrpInstance, packet: &Packet, source: IpAddr) -> Vec<Mismatch> {

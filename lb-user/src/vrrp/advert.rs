@@ -61,6 +61,12 @@ impl Packet {
     /// left out; the interval is cut to what the field holds.
     #[must_use]
     pub fn encode(&self, path: Path) -> Vec<u8> {
+        self.encode_signed(path, |_| Vec::new())
+    }
+
+    /// As [`Packet::encode`], with the trailer that `sign` makes of the message; its checksum is still zero.
+    #[must_use]
+    pub fn encode_signed(&self, path: Path, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER + self.addresses.len() * 16 + PASSWORD);
         let version = match self.version {
             Version::V2 => 2u8,
@@ -85,7 +91,10 @@ impl Packet {
         if self.version == Version::V2 {
             bytes.extend(self.password.unwrap_or_default());
         }
-        let sum = Sum::of(&bytes, covered(self.version, self.checksum, path)).checksum();
+        let length = bytes.len();
+        bytes.extend(sign(&bytes));
+        let summed = summed(&bytes, length, path);
+        let sum = Sum::of(summed, covered(self.version, self.checksum, path)).checksum();
         bytes[6..8].copy_from_slice(&sum.to_be_bytes());
         bytes
     }
@@ -95,6 +104,15 @@ impl Packet {
     /// # Errors
     /// Every way in which the bytes alone can be wrong has its own [`Reject`].
     pub fn decode(bytes: &[u8], path: Path) -> Result<Self, Reject> {
+        Self::decode_signed(bytes, bytes.len(), path)
+    }
+
+    /// As [`Packet::decode`], of a message of `length` bytes with a trailer after it, which is not looked into.
+    ///
+    /// # Errors
+    /// As of [`Packet::decode`].
+    pub fn decode_signed(whole: &[u8], length: usize, path: Path) -> Result<Self, Reject> {
+        let bytes = whole.get(..length).ok_or(Reject::Truncated)?;
         let (&[first, virtual_router_id, priority, count, high, low, ..], Some(rest)) =
             (bytes, bytes.get(HEADER..))
         else {
@@ -118,7 +136,7 @@ impl Packet {
         }
         let checksum = [Checksum::PseudoHeader, Checksum::Rfc9568]
             .into_iter()
-            .find(|form| Sum::of(bytes, covered(version, *form, path)).is_whole())
+            .find(|form| Sum::of(summed(whole, length, path), covered(version, *form, path)).is_whole())
             .ok_or(Reject::Checksum)?;
         if virtual_router_id == 0 {
             return Err(Reject::VirtualRouterId);
@@ -146,6 +164,22 @@ impl Packet {
             password,
         })
     }
+}
+
+/// How long the message is that begins like this, without a trailer; none when it is of no known version.
+pub(super) fn message_length(bytes: &[u8], source: IpAddr) -> Option<usize> {
+    let (first, count) = (bytes.first()?, usize::from(*bytes.get(3)?));
+    match (first >> 4, source) {
+        (2, IpAddr::V4(_)) => Some(HEADER + count * 4 + PASSWORD),
+        (3, IpAddr::V4(_)) => Some(HEADER + count * 4),
+        (3, IpAddr::V6(_)) => Some(HEADER + count * 16),
+        _ => None,
+    }
+}
+
+/// What the checksum covers: over IPv6 all that follows the IP header, as the kernel has it; over IPv4 the message.
+fn summed(whole: &[u8], length: usize, path: Path) -> &[u8] {
+    if path.source.is_ipv6() { whole } else { whole.get(..length).unwrap_or(whole) }
 }
 
 /// The pseudo-header, where the checksum covers one.

@@ -1,9 +1,8 @@
-//! When virtual addresses are announced: at once, again a little later, and never more often than that.
+//! When virtual addresses are announced: at once, again a little later, and never more often than that; then as configured.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// The second burst follows the first by this, and no two are closer together.
-pub const APART: Duration = Duration::from_secs(5);
+use crate::config::vrrp::Announce;
 
 /// The pace of announcements of one virtual router.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,16 +13,16 @@ pub struct Bursts {
 
 impl Bursts {
     /// The first announcement of a new master, and the one that follows it.
-    pub fn begin(&mut self, now: Instant) {
+    pub fn begin(&mut self, pace: Announce, now: Instant) {
         self.last = Some(now);
-        self.due = Some(now + APART);
+        self.due = Some(now + pace.delay);
     }
 
     /// Whether to announce now because another master was heard; if not, it happens when it may.
-    pub fn again(&mut self, now: Instant) -> bool {
-        let earliest = self.last.map_or(now, |last| last + APART);
+    pub fn again(&mut self, pace: Announce, now: Instant) -> bool {
+        let earliest = self.last.map_or(now, |last| last + pace.delay);
         if earliest <= now {
-            self.begin(now);
+            self.begin(pace, now);
             return true;
         }
         self.due = Some(earliest);
@@ -31,11 +30,11 @@ impl Bursts {
     }
 
     /// Whether an announcement is due.
-    pub fn take(&mut self, now: Instant) -> bool {
+    pub fn take(&mut self, pace: Announce, now: Instant) -> bool {
         let due = self.due.is_some_and(|due| due <= now);
         if due {
             self.last = Some(now);
-            self.due = None;
+            self.due = (!pace.refresh.is_zero()).then(|| now + pace.refresh);
         }
         due
     }

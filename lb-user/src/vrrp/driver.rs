@@ -6,11 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc::{Sender, UnboundedSender};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
-    config::vrrp::{Authentication, Priority, Script, Vrrp},
+    config::vrrp::{Authentication, Kind, Priority, Vrrp, VrrpInstance},
     host::{addresses::Change, interfaces::Interfaces},
     vrrp::{
         accept::{Datagram, accept},
@@ -21,14 +20,17 @@ use crate::{
         notify::Notifier,
         reject::Reject,
         router::{Action, MISSED},
-        script::{ScriptUser, track},
+        script::ScriptUser,
         state::State,
-        task::{Command, Event},
-        unit::{Tracked, Unit, split},
+        task::{Command, Event, wall_clock},
+        tracker::Reading,
+        trailer,
+        unit::{Member, Unit, split},
+        watch::{Readings, Report, Watchers},
     },
 };
 
-/// An address that somebody else removed is put back after this, together with others that went with it.
+/// What somebody else removed is put back after this, together with what went with it.
 const PUT_BACK: Duration = Duration::from_millis(20);
 
 /// Everything that runs.
@@ -39,7 +41,7 @@ pub(super) struct Driver {
     interfaces: Interfaces,
     own: Vec<IpAddr>,
     virtual_ones: Vec<IpAddr>,
-    tracked: Tracked,
+    readings: Readings,
     ready: bool,
     /// When the start-up delay is over.
     ready_at: Option<Instant>,
@@ -47,21 +49,16 @@ pub(super) struct Driver {
     orders: UnboundedSender<Order>,
     events: UnboundedSender<Event>,
     notifier: Notifier,
-    script_user: Option<ScriptUser>,
-    results: Sender<(String, bool)>,
-    watchers: Vec<Watcher>,
+    watchers: Watchers,
     alarms: Alarms,
 }
-
-/// A tracked script and the task that runs it.
-type Watcher = (Script, AbortOnDropHandle<()>);
 
 impl Driver {
     pub(super) fn new(
         links: Links,
         orders: UnboundedSender<Order>,
         events: UnboundedSender<Event>,
-        results: Sender<(String, bool)>,
+        watchers: Watchers,
         script_user: Option<ScriptUser>,
     ) -> Self {
         Self {
@@ -70,16 +67,14 @@ impl Driver {
             interfaces: Interfaces::default(),
             own: Vec::new(),
             virtual_ones: Vec::new(),
-            tracked: Tracked::default(),
+            readings: Readings::default(),
             ready: false,
             ready_at: None,
             links,
             orders,
             events,
             notifier: Notifier::new(script_user),
-            script_user,
-            results,
-            watchers: Vec::new(),
+            watchers,
             alarms: Alarms::default(),
         }
     }
@@ -105,22 +100,8 @@ impl Driver {
         }
         self.virtual_ones = addresses(&config).collect();
         self.config = config;
-        self.watch();
+        self.watchers.follow(&self.config, &mut self.readings);
         self.refresh(self.interfaces.clone(), now);
-    }
-
-    /// Scripts that stay the same go on; what is known of them stays too.
-    fn watch(&mut self) {
-        self.watchers.retain(|(script, _)| self.config.scripts.contains(script));
-        let watched =
-            |name: &String, watchers: &[Watcher]| watchers.iter().any(|(each, _)| each.name == *name);
-        self.tracked.scripts.retain(|name, _| watched(name, &self.watchers));
-        for script in &self.config.scripts {
-            if !watched(&script.name, &self.watchers) {
-                let task = tokio::spawn(track(script.clone(), self.script_user, self.results.clone()));
-                self.watchers.push((script.clone(), AbortOnDropHandle::new(task)));
-            }
-        }
     }
 
     /// Looks at everything that instances depend on.
@@ -130,7 +111,7 @@ impl Driver {
         let wanted: Vec<LinkId> = self.config.instances.iter().map(link_of).collect();
         self.links.refresh(&wanted, &self.interfaces);
         for unit in &mut self.units {
-            unit.refresh((&self.interfaces, &self.tracked, &self.virtual_ones), self.ready, now);
+            unit.refresh((&self.interfaces, &self.readings, &self.virtual_ones), self.ready, now);
         }
     }
 
@@ -147,31 +128,46 @@ impl Driver {
         self.refresh(self.interfaces.clone(), now);
     }
 
-    /// Whether the interfaces have to be looked at. A virtual address that is gone is put back if it is ours.
+    /// Whether the interfaces have to be looked at. What is gone and should be there is put back.
     pub(super) fn is_of_interest(&mut self, change: Change, now: Instant) -> bool {
         match change {
             Change::Interface => true,
+            Change::PathGone => {
+                let has = |member: &Member| {
+                    let VrrpInstance { virtual_routes, virtual_rules, .. } = &*member.instance;
+                    !virtual_routes.is_empty() || !virtual_rules.is_empty()
+                };
+                self.renew_soon(has, now);
+                false
+            }
             Change::Put(address) => !self.virtual_ones.contains(&address),
             Change::Gone(address) => {
-                let has = |unit: &Unit, index: usize| {
-                    unit.members[index].instance.virtual_ipaddress.iter().any(|v| v.address.addr() == address)
+                let has = |member: &Member| {
+                    member.instance.virtual_ipaddress.iter().any(|v| v.address.addr() == address)
                 };
-                for unit in &mut self.units {
-                    for index in 0..unit.members.len() {
-                        if has(unit, index)
-                            && let Some(renewal) = &mut unit.members[index].renewal
-                        {
-                            *renewal = (*renewal).min(now + PUT_BACK);
-                        }
-                    }
-                }
+                self.renew_soon(has, now);
                 !self.virtual_ones.contains(&address)
             }
         }
     }
 
-    pub(super) fn on_script(&mut self, name: String, up: bool, now: Instant) {
-        self.tracked.scripts.insert(name, up);
+    /// What masters hold is looked at and put back.
+    fn renew_soon(&mut self, concerned: impl Fn(&Member) -> bool, now: Instant) {
+        for member in self.units.iter_mut().flat_map(|unit| &mut unit.members) {
+            if concerned(member)
+                && let Some(renewal) = &mut member.renewal
+            {
+                *renewal = (*renewal).min(now + PUT_BACK);
+            }
+        }
+    }
+
+    pub(super) fn on_report(&mut self, report: Report, now: Instant) {
+        let Report { kind, name, reading, said } = report;
+        if let Some(said) = said {
+            self.publish(Event::Tracker { kind, name: name.clone(), reading, said });
+        }
+        self.readings.set(kind, name, reading);
         self.refresh_trackers(now);
     }
 
@@ -182,7 +178,8 @@ impl Driver {
                 self.begin(now);
             }
             Command::VirtualServer { name, up } => {
-                self.tracked.virtual_servers.insert(name, up);
+                let reading = if up { Reading::Up } else { Reading::Down };
+                self.readings.set(Kind::VirtualServer, name, reading);
                 self.refresh_trackers(now);
             }
             Command::Release { name, known } => {
@@ -223,7 +220,10 @@ impl Driver {
                 let mut alarm = |reason: String| {
                     raise((&mut self.alarms, &self.events), &instance.name, peer, reason, now);
                 };
-                match accept(&instance, &self.own, datagram) {
+                let member = &mut unit.members[index];
+                let accepted = accept(&instance, &self.own, datagram)
+                    .and_then(|heard| member.admit(&heard, peer, wall_clock()).map(|()| heard));
+                match accepted {
                     Ok(heard) => {
                         heard.mismatches.iter().for_each(|mismatch| alarm(mismatch.to_string()));
                         unit.on_heard(index, &heard, peer, now);
@@ -298,7 +298,16 @@ impl Driver {
             self.publish(Event::Owns { instance: instance.name.clone(), until });
         }
         let Some(source) = member.source else { return };
-        let password = instance.authentication.as_ref().map(|Authentication::Pass(p)| *p);
+        let authentication = instance.authentication.as_ref();
+        let password = match authentication {
+            Some(Authentication::Pass(password)) => Some(*password),
+            Some(Authentication::Hmac(_)) | None => None,
+        };
+        let signing = authentication.and_then(Authentication::signing);
+        let signing = signing.map(|key| (key, member.next_sequence(wall_clock())));
+        let sign = |message: &[u8]| {
+            signing.map_or_else(Vec::new, |(key, sequence)| trailer::sign(key, sequence, source, message))
+        };
         let packet = Packet {
             version: instance.version,
             virtual_router_id: instance.virtual_router_id,
@@ -312,7 +321,7 @@ impl Driver {
         let to = if instance.unicast_peers.is_empty() { &everyone[..] } else { &instance.unicast_peers };
         for destination in to {
             let path = Path { source, destination: *destination };
-            match self.links.send(&link_of(&instance), path, &packet.encode(path)) {
+            match self.links.send(&link_of(&instance), path, &packet.encode_signed(path, sign)) {
                 Ok(()) => member.adverts.sent += 1,
                 Err(error) => {
                     member.adverts.failed += 1;

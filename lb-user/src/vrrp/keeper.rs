@@ -1,9 +1,10 @@
-//! Puts, renews, removes and announces virtual addresses, in the order in which it is told to.
+//! Puts, renews, removes and announces virtual addresses and what goes with them, in the order in which it is told to.
 //!
 //! It has no timer of its own: an address lives as long as the driver keeps saying so.
 
 use std::{collections::BTreeMap, error::Error, net::IpAddr, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
 use crate::{
@@ -12,18 +13,15 @@ use crate::{
         addresses::{Addresses, Put},
         interfaces::Interfaces,
     },
-    vrrp::announce::Announcer,
+    vrrp::{announce::Announcer, paths::Paths},
 };
-
-/// Announcements of each address in a burst.
-const REPEATS: u32 = 5;
 
 /// What the driver wants.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// The addresses of the instance, and no others of it, for one more lifetime.
+    /// The addresses of the instance, and no others of it, for one more lifetime; then its routes and rules.
     Hold(Arc<VrrpInstance>),
-    /// None of its addresses.
+    /// None of its routes and rules, then none of its addresses.
     Release(Arc<VrrpInstance>),
     /// The neighbours are told.
     Announce(Arc<VrrpInstance>),
@@ -47,6 +45,7 @@ type Held = BTreeMap<VirtualAddress, Option<Place>>;
 /// Works until there are no more orders.
 pub(super) async fn keep(
     addresses: Addresses,
+    mut paths: Paths,
     announcer: Announcer,
     mut orders: mpsc::UnboundedReceiver<Order>,
 ) {
@@ -63,8 +62,10 @@ pub(super) async fn keep(
             Order::Hold(instance) => {
                 let held = held.entry(instance.name.clone()).or_default();
                 hold(&addresses, &interfaces, &instance, held).await;
+                paths.hold(&interfaces, &instance).await;
             }
             Order::Release(instance) => {
+                paths.release(&instance.name).await;
                 for (address, place) in held.remove(&instance.name).unwrap_or_default() {
                     remove(&addresses, &address, place).await;
                 }
@@ -80,10 +81,16 @@ async fn hold(addresses: &Addresses, interfaces: &Interfaces, instance: &VrrpIns
     for (address, place) in unwanted {
         remove(addresses, &address, place).await;
     }
-    for wanted in &instance.virtual_ipaddress {
+    let lifetime = lifetime(instance.advert_interval);
+    let puts = instance.virtual_ipaddress.iter().map(|wanted| {
+        let before = held.get(wanted).copied().flatten();
+        put(addresses, interfaces, wanted, lifetime, before)
+    });
+    // All at once: on a busy machine every round trip waits for its turn.
+    let puts = join_all(puts).await;
+    for (wanted, put) in instance.virtual_ipaddress.iter().zip(puts) {
         let before = held.get(wanted).copied();
-        let lifetime = lifetime(instance.advert_interval);
-        let place = match put(addresses, interfaces, wanted, lifetime, before.flatten()).await {
+        let place = match put {
             Ok(place) => Some(place),
             Err(reason) => {
                 if !matches!(before, Some(None)) {
@@ -124,7 +131,7 @@ async fn remove(addresses: &Addresses, address: &VirtualAddress, place: Option<P
 /// All addresses once, then all again: no address waits for the repeats of another.
 fn announce(announcer: &Announcer, interfaces: &Interfaces, instance: &VrrpInstance) {
     let mut failed = None;
-    for _ in 0..REPEATS {
+    for _ in 0..instance.announce.repeat {
         for each in &instance.virtual_ipaddress {
             let address: IpAddr = each.address.addr();
             let Some(link) = interfaces.get(&each.device).and_then(|interface| interface.link) else {

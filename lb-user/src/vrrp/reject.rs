@@ -56,6 +56,24 @@ pub enum Reject {
     /// A wrong password.
     #[error("wrong password")]
     Password,
+    /// Without the trailer that is demanded.
+    #[error("not signed")]
+    Unsigned,
+    /// A trailer of another type, or with reserved bits.
+    #[error("malformed trailer")]
+    Trailer,
+    /// Signed with a key that is not configured.
+    #[error("signed with an unknown key")]
+    UnknownKey,
+    /// Forged, or signed with another key of the same id.
+    #[error("wrong signature")]
+    Signature,
+    /// Signed too long ago, or in the future: the clocks differ, or it was recorded.
+    #[error("signed at another time")]
+    Stale,
+    /// Heard before.
+    #[error("replayed")]
+    Replayed,
 }
 
 impl Reject {
@@ -74,7 +92,11 @@ impl Reject {
             | Self::UnlistedPeer
             | Self::OwnAddress
             | Self::AuthenticationType
-            | Self::Password => true,
+            | Self::Password
+            | Self::Unsigned
+            | Self::UnknownKey
+            | Self::Signature
+            | Self::Stale => true,
             Self::HopLimit
             | Self::Truncated
             | Self::TrailingBytes
@@ -84,7 +106,9 @@ impl Reject {
             | Self::Checksum
             | Self::NoAddress
             | Self::ZeroInterval
-            | Self::UnknownAuthentication => false,
+            | Self::UnknownAuthentication
+            | Self::Trailer
+            | Self::Replayed => false,
         }
     }
 }

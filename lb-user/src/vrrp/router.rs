@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    config::vrrp::{Priority, Version},
+    config::vrrp::{Announce, Priority, Version},
     vrrp::{advert::Advert, bursts::Bursts, rank::Rank, state::State},
 };
 
@@ -35,6 +35,8 @@ pub struct Settings {
     pub preempt: bool,
     /// How long it is left in place first.
     pub preempt_delay: Duration,
+    /// When its addresses are announced.
+    pub announce: Announce,
 }
 
 /// What has to be done, in this order.
@@ -173,7 +175,7 @@ impl Router {
         if self.timer.is_some_and(|due| due <= now) {
             self.step(Event::Timer, now);
         }
-        if self.bursts.take(now) {
+        if self.bursts.take(self.settings.announce, now) {
             self.actions.push_back(Action::Announce);
         }
     }
@@ -252,7 +254,7 @@ impl Router {
 
     /// The neighbours may send to another master.
     fn announce_again(&mut self, now: Instant) {
-        if self.bursts.again(now) {
+        if self.bursts.again(self.settings.announce, now) {
             self.actions.push_back(Action::Announce);
         }
     }
@@ -296,7 +298,7 @@ impl Router {
         self.forget();
         self.state = State::Master;
         self.advertise(now);
-        self.bursts.begin(now);
+        self.bursts.begin(self.settings.announce, now);
         self.actions.extend([Action::Hold, Action::Announce, Action::Entered(State::Master)]);
     }
 

@@ -8,7 +8,13 @@ use nix::{
 };
 use tokio::{process::Command, sync::mpsc::Sender, time};
 
-use crate::{config::vrrp::Script, vrrp::tracker::Streak};
+use crate::{
+    config::vrrp::{Kind, Script},
+    vrrp::{
+        tracker::{Reading, Streak},
+        watch::Report,
+    },
+};
 
 /// Who scripts run as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +63,7 @@ pub(super) enum Failure {
 }
 
 /// Runs a tracked script and reports its changes, as long as somebody listens.
-pub(super) async fn track(script: Script, user: Option<ScriptUser>, results: Sender<(String, bool)>) {
+pub(super) async fn track(script: Script, user: Option<ScriptUser>, reports: Sender<Report>) {
     let mut ticks = time::interval(script.interval);
     ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     let mut streak = Streak::default();
@@ -65,9 +71,9 @@ pub(super) async fn track(script: Script, user: Option<ScriptUser>, results: Sen
         ticks.tick().await;
         let result = run(&script.command, user, script.timeout).await;
         if let Some(up) = streak.record(result.is_ok(), script.rise, script.fall) {
-            let why = result.err().map(|failure| failure.to_string()).unwrap_or_default();
-            tracing::info!(script = script.name, up, why, "tracked script changed");
-            if results.send((script.name.clone(), up)).await.is_err() {
+            let reading = if up { Reading::Up } else { Reading::Down };
+            let said = result.err().map_or_else(|| "exit code 0".to_owned(), |failure| failure.to_string());
+            if reports.send(Report::new(Kind::Script, &script.name, reading, Some(said))).await.is_err() {
                 return;
             }
         }

@@ -24,8 +24,8 @@ use crate::vrrp::{
 const HOP_LIMIT: u32 = 255;
 /// Internetwork control, as RFC 9568 asks for routing protocols.
 const TRAFFIC_CLASS: u32 = 0xc0;
-/// A header and 255 IPv6 addresses, or 255 IPv4 addresses after the longest IPv4 header.
-const LONGEST: usize = 8 + 255 * 16 + 8;
+/// A header, 255 IPv6 addresses and a trailer, which is more than 255 IPv4 addresses after the longest IPv4 header.
+const LONGEST: usize = 8 + 255 * 16 + 28;
 
 /// A packet with its own buffer.
 #[derive(Clone, Debug)]

@@ -1,6 +1,10 @@
 //! Drives every instance of the daemon: waits for packets, timers, changes of the host and commands.
 
-use std::{io, net::IpAddr, time::Instant};
+use std::{
+    io,
+    net::IpAddr,
+    time::{Instant, SystemTime},
+};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -9,9 +13,12 @@ use tokio::{
 
 pub use crate::vrrp::script::ScriptUser;
 use crate::{
-    config::vrrp::{Priority, Vrrp},
+    config::vrrp::{Kind, Priority, Vrrp},
     host::{addresses::Addresses, interfaces::Interfaces},
-    vrrp::{announce::Announcer, driver::Driver, keeper, links::Links, state::State, status::InstanceStatus},
+    vrrp::{
+        announce::Announcer, driver::Driver, keeper, links::Links, paths::Paths, state::State,
+        status::InstanceStatus, tracker::Reading, watch::Watchers,
+    },
 };
 
 /// Packets that wait to be looked at; the kernel keeps more, then drops.
@@ -66,6 +73,18 @@ pub enum Event {
         /// Three of its intervals from the advertisement.
         until: Instant,
     },
+    /// Something that is tracked went up or down, or cannot be used any more. Not told of virtual servers, which the daemon
+    /// knows, and of the numbers in files.
+    Tracker {
+        /// What it is.
+        kind: Kind,
+        /// Which one.
+        name: String,
+        /// How it is now.
+        reading: Reading,
+        /// Why.
+        said: String,
+    },
     /// A peer's packets were dropped, or its configuration differs. Once a minute for each reason.
     Alarm {
         /// Which one.
@@ -98,10 +117,12 @@ pub async fn run(
 ) -> io::Result<()> {
     let (addresses, mut changes) = Addresses::open()?;
     let (orders, todo) = mpsc::unbounded_channel();
-    let keeper = tokio::spawn(keeper::keep(addresses, Announcer::open()?, todo));
+    let paths = Paths::begin(addresses.routes()).await;
+    let keeper = tokio::spawn(keeper::keep(addresses, paths, Announcer::open()?, todo));
     let (received, mut packets) = mpsc::channel(QUEUE);
-    let (results, mut script_results) = mpsc::channel(QUEUE);
-    let mut driver = Driver::new(Links::new(received), orders, events, results, script_user);
+    let (reports, mut reported) = mpsc::channel(QUEUE);
+    let watchers = Watchers::new(script_user, reports);
+    let mut driver = Driver::new(Links::new(received), orders, events, watchers, script_user);
     driver.refresh(Interfaces::read()?, clock());
     driver.apply(config, clock());
     let ended = loop {
@@ -117,7 +138,7 @@ pub async fn run(
                     }
                 },
             },
-            Some((script, up)) = script_results.recv() => driver.on_script(script, up, clock()),
+            Some(report) = reported.recv() => driver.on_report(report, clock()),
             command = commands.recv() => match command {
                 None | Some(Command::Stop) => break Ok(()),
                 Some(Command::Apply(config)) => driver.apply(config, clock()),
@@ -131,6 +152,12 @@ pub async fn run(
     // Addresses are removed before the process ends. Only a panic there could be reported.
     let _ = keeper.await;
     ended
+}
+
+/// What other nodes' clocks are compared with.
+#[expect(clippy::disallowed_methods, reason = "signatures carry the time of day")]
+pub(super) fn wall_clock() -> SystemTime {
+    SystemTime::now()
 }
 
 fn clock() -> Instant {

@@ -1,14 +1,14 @@
 //! What moves as a whole: the instances of a sync group, or an instance alone, with all that is known of them.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use crate::{
-    config::vrrp::{Priority, Vrrp, VrrpInstance},
+    config::vrrp::{Kind, Priority, Tracked, Vrrp, VrrpInstance},
     host::interfaces::Interfaces,
     vrrp::{
         accept::Heard,
@@ -16,20 +16,15 @@ use crate::{
         reject::Reject,
         router::{Router, Settings},
         state::State,
-        status::{Adverts, InstanceStatus, Peer},
-        tracker::{Standing, standing},
+        status::{Adverts, InstanceStatus, Peer, TrackerStatus},
+        tracker::{Effect, Reading, Standing, standing},
+        trailer::{Marks, Sequence, window},
+        watch::Readings,
     },
 };
 
 /// Routers remembered for the status; more are on no real link.
 const PEERS: usize = 16;
-
-/// States of what instances track, beside interfaces; those that are missing are not known yet.
-#[derive(Debug, Default)]
-pub(super) struct Tracked {
-    pub(super) scripts: HashMap<String, bool>,
-    pub(super) virtual_servers: HashMap<String, bool>,
-}
 
 /// An instance while it runs.
 #[derive(Debug)]
@@ -40,12 +35,16 @@ pub(super) struct Member {
     /// When the lifetime of its addresses is to be renewed; none while it is not master.
     pub(super) renewal: Option<Instant>,
     pub(super) adverts: Adverts,
+    /// Of the last advertisement that was signed.
+    signed: Option<Sequence>,
+    marks: Marks,
     /// As last published.
     state: State,
     master: Option<IpAddr>,
     transitions: u64,
     peers: BTreeMap<IpAddr, Peer>,
     standing: Standing,
+    trackers: Vec<TrackerStatus>,
 }
 
 /// Members and their election.
@@ -74,11 +73,14 @@ impl Member {
             source: None,
             renewal: None,
             adverts: Adverts::default(),
+            signed: None,
+            marks: Marks::default(),
             state: State::Init,
             master: None,
             transitions: 0,
             peers: BTreeMap::new(),
             standing: Standing { known: false, faulty: false, priority: instance.priority },
+            trackers: Vec::new(),
             instance,
         }
     }
@@ -89,6 +91,19 @@ impl Member {
         }
         self.state = state;
         self.master = self.source.filter(|_| state == State::Master);
+    }
+
+    /// For the trailer of the next advertisement.
+    pub(super) fn next_sequence(&mut self, wall: SystemTime) -> Sequence {
+        let next = Sequence::after(self.signed, wall, window(self.instance.advert_interval));
+        self.signed = Some(next);
+        next
+    }
+
+    /// Whether what was heard is new, as far as it says when it was sent.
+    pub(super) fn admit(&mut self, heard: &Heard, source: IpAddr, wall: SystemTime) -> Result<(), Reject> {
+        let Some(sequence) = heard.sequence else { return Ok(()) };
+        self.marks.admit(source, sequence, wall, window(self.instance.advert_interval))
     }
 
     pub(super) fn refused(&mut self, reason: Reject) {
@@ -114,31 +129,27 @@ impl Member {
             source: self.source.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             preempt: self.instance.preempt,
             preempt_delay: self.instance.preempt_delay,
+            announce: self.instance.announce,
         }
     }
 
     /// Looks at everything this instance depends on.
-    fn refresh(&mut self, interfaces: &Interfaces, tracked: &Tracked, virtual_ones: &[IpAddr]) {
+    fn refresh(&mut self, interfaces: &Interfaces, readings: &Readings, virtual_ones: &[IpAddr]) {
         let instance = &self.instance;
         let up = |name: &str| interfaces.get(name).is_some_and(|interface| interface.up);
         let own = interfaces.get(&instance.interface);
         let primary = own.and_then(|own| own.primary(instance.is_ipv6(), virtual_ones));
         self.source = instance.source_address.or(primary);
         let usable = up(&instance.interface) && self.source.is_some();
-        let by_name = |states: &HashMap<String, bool>, name: &String| states.get(name).copied();
-        let trackers = [(0, Some(usable))]
-            .into_iter()
-            .chain(instance.track_interface.iter().map(|each| (each.weight, Some(up(&each.name)))))
-            .chain(
-                instance.track_script.iter().map(|each| (each.weight, by_name(&tracked.scripts, &each.name))),
-            )
-            .chain(
-                instance
-                    .track_virtual_server
-                    .iter()
-                    .map(|each| (each.weight, by_name(&tracked.virtual_servers, &each.name))),
-            );
-        self.standing = standing(instance.priority, trackers);
+        let reading = |tracked: &Tracked| match tracked.kind {
+            Kind::Interface => Some(if up(&tracked.name) { Reading::Up } else { Reading::Down }),
+            kind => readings.get(kind, &tracked.name),
+        };
+        let own = if usable { Effect::Adds(0) } else { Effect::Fault };
+        self.trackers =
+            instance.trackers.iter().map(|each| TrackerStatus::new(each, reading(each))).collect();
+        let effects = instance.trackers.iter().map(|each| Effect::of(each.weight, reading(each)));
+        self.standing = standing(instance.priority, std::iter::once(own).chain(effects));
     }
 }
 
@@ -174,12 +185,12 @@ impl Unit {
     /// Looks at everything the members depend on; starts the election when all of it is known.
     pub(super) fn refresh(
         &mut self,
-        (interfaces, tracked, virtual_ones): (&Interfaces, &Tracked, &[IpAddr]),
+        (interfaces, readings, virtual_ones): (&Interfaces, &Readings, &[IpAddr]),
         ready: bool,
         now: Instant,
     ) {
         for (index, member) in self.members.iter_mut().enumerate() {
-            member.refresh(interfaces, tracked, virtual_ones);
+            member.refresh(interfaces, readings, virtual_ones);
             self.group.set(index, member.settings());
             self.group.set_priority(index, member.standing.priority);
         }
@@ -220,7 +231,10 @@ impl Unit {
                 .iter()
                 .map(|each| each.address.to_string())
                 .collect(),
+            routes: member.instance.virtual_routes.iter().map(ToString::to_string).collect(),
+            rules: member.instance.virtual_rules.iter().map(ToString::to_string).collect(),
             transitions: member.transitions,
+            trackers: member.trackers.clone(),
             blocked: member.standing.faulty || !member.standing.known,
             adverts: member.adverts.clone(),
             peers: member.peers.clone(),

@@ -187,7 +187,7 @@ fn martian_sources_are_dropped(lab: &mut Lab<'_>) {
         lab.leaves_alone(&tcp(at(source), at(WEB), SYN), Outcome::MartianSource);
         lab.leaves_alone(&udp(at(source), at(DNS)), Outcome::MartianSource);
     }
-    for source in ["[::]:1", "[::1]:1", "[ff02::1]:1"] {
+    for source in ["[::]:1", "[::1]:1", "[ff02::1]:1", "[fe80::7]:1", "[::ffff:198.51.100.7]:1"] {
         lab.leaves_alone(&tcp(at(source), at(WEB_V6), SYN), Outcome::MartianSource);
     }
     assert_eq!(lab.entries(), [0, 0, 0]);

@@ -39,11 +39,6 @@ pub(super) fn wanted(memory: &Memory) -> Wanted {
         v6: family(&memory.v6),
         names: BTreeMap::new(),
         virtual_servers: memory.virtual_servers.clone(),
-        scheduling: memory
-            .scheduling
-            .iter()
-            .map(|(index, table)| (*index, table.as_slice().into()))
-            .collect(),
         real_servers: memory.real_servers.clone(),
         ..Wanted::default()
     };

@@ -32,7 +32,7 @@ pub(crate) fn draw(table: &Table) -> Result<String> {
     {
         let area = SVGBackend::with_string(&mut svg, (WIDTH, height.cast_unsigned())).into_drawing_area();
         let column = table.columns.get(table.drawn).ok_or_else(|| anyhow!("nothing is drawn"))?;
-        let title = format!("{}: {}, {}", table.title, column.name, column.unit);
+        let title = format!("{}: {}", table.title, column.head());
         write(&area, &title, (12, HEAD / 2), HPos::Left, 15)?;
         let longest = rows.iter().map(|(_, figure)| *figure).fold(f64::MIN_POSITIVE, f64::max);
         let mut top = HEAD;

@@ -1,24 +1,26 @@
 //! `bench forward`: what one packet costs on its way through a balancer, from wire to wire.
 //!
-//! A test run sends live frames into a veth; the balancer is at its other end and sends them out of another veth, at whose
-//! far end a program counts and drops them. All of it happens on one processor, so that packets a second are those of a core.
-
-mod contender;
+//! All of it happens on one processor, so that packets a second are those of a core.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use lb_common::script::Script;
 
-use self::contender::{CONTENDERS, Contender, Ground};
-use super::frame::{Direction, Frames, Segment};
+use super::frame::{Direction, Segment};
+use super::ground::{Contender, Ground};
+use super::service;
 use super::spread::Spread;
 use super::table::{Column, Row, Table, grouped};
 use super::{Effort, Subject};
 use crate::build_ebpf;
 
-/// Frames that are sent before their receiver is looked after: fewer than a veth has room for.
-const BURST: u32 = 64;
+/// All that take part, in the order they are shown.
+const CONTENDERS: [Contender; 5] =
+    [Contender::Xlb, Contender::Router, Contender::Route, Contender::Nftables, Contender::Redirect];
+
+/// Room for 100,000 UDP connections, which get a quarter.
+const CONNECTIONS: u32 = 1_000_000;
 
 /// Packets from clients in turn.
 struct Workload {
@@ -61,7 +63,7 @@ pub(crate) fn run(subject: &Subject) -> Result<Vec<Table>> {
         eprintln!("forward: {}", workloads[0].name);
         let mut grounds = Vec::new();
         for contender in CONTENDERS {
-            let ground = Ground::make(contender, &subject.program, &object)
+            let ground = Ground::make(contender, &subject.program, &object, CONNECTIONS)
                 .with_context(|| format!("cannot prepare {}", contender.name()))?;
             grounds.push(ground);
         }
@@ -79,7 +81,9 @@ fn interleaved(
     for workload in workloads {
         let mut scripts = Vec::new();
         for ground in grounds.iter() {
-            scripts.push(frames(ground).script(0, workload.clients)?);
+            scripts.push(
+                ground.frames(service::UDP, Direction::Request, Segment::Udp).script(0, workload.clients)?,
+            );
             let rounds = Vec::with_capacity(rounds);
             samples.push(Samples { contender: ground.contender, workload: workload.name, rounds });
         }
@@ -99,19 +103,14 @@ fn interleaved(
 /// Nanoseconds a packet; none when packets were lost.
 fn round(ground: &mut Ground, script: &mut Script, workload: &Workload) -> Result<Option<f64>> {
     if workload.warm > 0 {
-        ground.send(script, workload.warm, BURST)?;
+        ground.send(Direction::Request, script, workload.warm)?;
     }
-    let (time, lost) = ground.send(script, workload.batch, BURST)?;
+    let (time, lost) = ground.send(Direction::Request, script, workload.batch)?;
     Ok((lost == 0).then(|| per_packet(time, workload.batch)))
 }
 
 fn per_packet(time: Duration, packets: u32) -> f64 {
     time.as_nanos() as f64 / f64::from(packets)
-}
-
-fn frames(ground: &Ground) -> Frames {
-    let link = ([2, 0, 0, 0, 0, 99], ground.outside.mac);
-    Frames { link, peer: ground.contender.target(), direction: Direction::Request, segment: Segment::Udp }
 }
 
 fn table(samples: &[Samples], rounds: usize) -> Table {

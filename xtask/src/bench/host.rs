@@ -62,10 +62,24 @@ pub(crate) fn stay_on_one_processor() -> Result<usize> {
     Ok(last)
 }
 
+/// Keeps all threads of a process, and those they will start, on the last processor.
+pub(crate) fn keep_on_one_processor(pid: u32) -> Result<()> {
+    let last = std::thread::available_parallelism().map_or(1, usize::from) - 1;
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let task = task?.file_name();
+        keep_on(Pid::from_raw(task.to_str().context("a thread's number")?.parse()?), last)?;
+    }
+    Ok(())
+}
+
 fn stay_on(processor: usize) -> Result<()> {
+    keep_on(Pid::from_raw(0), processor)
+}
+
+fn keep_on(thread: Pid, processor: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(processor)?;
-    Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
+    Ok(sched_setaffinity(thread, &set)?)
 }
 
 /// Processor time that all threads of a process have had, in nanoseconds.

@@ -6,9 +6,11 @@
 mod bed;
 mod case;
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use lb_tests::{Daemon, Site};
 
 use self::bed::Bed;
 use self::case::{Case, Kind, POOLS};
@@ -33,12 +35,23 @@ pub(crate) fn run(subject: &Subject) -> Result<Vec<Table>> {
         Effort::Full => Plan { loads: 3, rounds: 100, largest: 1_000_000 },
     };
     let plan = Plan { rounds: subject.rounds.unwrap_or(plan.rounds), ..plan };
-    let object = build_ebpf::bench()?;
+    measure(subject, &build_ebpf::bench()?, &plan)?.tables(&plan)
+}
+
+/// Every case in one round, with small pools: its name, and nanoseconds of a packet net of the empty program.
+pub(super) fn once(subject: &Subject, object: &Path) -> Result<Vec<(String, f64)>> {
+    let samples = measure(subject, object, &Plan { loads: 1, rounds: 1, largest: 1_000 })?;
+    let cases =
+        samples.cases.iter().map(|(case, batches)| (case.name.clone(), Spread::of(&nets(batches)).median));
+    Ok(cases.chain(samples.openings.iter().map(|(step, batch)| (step.clone(), batch.net()))).collect())
+}
+
+fn measure(subject: &Subject, object: &Path, plan: &Plan) -> Result<Samples> {
     let mut samples = Samples::default();
     for load in 1..=plan.loads {
         for kind in [Kind::Tcp, Kind::Udp] {
             eprintln!("packet: load {load} of {}, {kind:?}", plan.loads);
-            let mut bed = Bed::make(subject, &object, kind, plan.largest)?;
+            let mut bed = Bed::make(subject, object, kind, plan.largest)?;
             bed.inside(|bench| {
                 host::stay_on_one_processor()?;
                 let mut cases = case::all(bench, kind, plan.largest)?;
@@ -63,7 +76,22 @@ pub(crate) fn run(subject: &Subject) -> Result<Vec<Table>> {
             })?;
         }
     }
-    samples.tables(&plan)
+    Ok(samples)
+}
+
+/// A running daemon whose tables are full of established connections.
+pub(super) struct Filled {
+    pub(super) daemon: Daemon,
+    pub(super) site: Site,
+    /// Connections of a family that there is room for.
+    pub(super) room: u32,
+}
+
+/// Opens so many TCP connections of each address family.
+pub(super) fn filled(subject: &Subject, connections: u32) -> Result<Filled> {
+    let mut bed = Bed::make(subject, &build_ebpf::bench()?, Kind::Tcp, connections)?;
+    bed.inside(|bench| case::fill(bench, Kind::Tcp, connections).map(drop))?;
+    bed.revived()
 }
 
 /// A case's batch: nanoseconds a packet.

@@ -38,6 +38,14 @@ impl Column {
     pub(crate) fn new(name: &str, unit: &'static str, digits: usize) -> Self {
         Self { name: name.to_owned(), unit, digits }
     }
+
+    /// Its head with its unit.
+    pub(crate) fn head(&self) -> String {
+        match self.unit {
+            "" => self.name.clone(),
+            unit => format!("{}, {unit}", self.name),
+        }
+    }
 }
 
 /// A row of figures.
@@ -60,11 +68,7 @@ impl Table {
     fn laid_out(&self, style: TableStyle) -> String {
         let mut table = comfy_table::Table::new();
         table.load_style(style);
-        let heads = self.columns.iter().map(|column| match column.unit {
-            "" => column.name.clone(),
-            unit => format!("{}, {unit}", column.name),
-        });
-        table.set_header(std::iter::once(String::new()).chain(heads));
+        table.set_header(std::iter::once(String::new()).chain(self.columns.iter().map(Column::head)));
         for row in &self.rows {
             let figures = self.columns.iter().zip(&row.figures).map(|(column, figure)| match figure {
                 Some(figure) => grouped(*figure, column.digits),

@@ -12,6 +12,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
 
 use super::Archive;
+use crate::bench;
 
 /// What the first process is told to do.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -22,6 +23,8 @@ pub(crate) enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
+    /// Count the instructions of packets, for `bench vm`
+    Count,
 }
 
 /// Where modules are, in the order they are loaded.
@@ -91,5 +94,6 @@ fn perform(task: &Task) -> Result<String> {
             ensure!(status.success(), "{program}: {status}");
             Ok(program.clone())
         }
+        Task::Count => bench::count(),
     }
 }

@@ -62,9 +62,12 @@ impl Machine<'_> {
 
     fn command(&self, task: &[&str]) -> Command {
         let program = toolchain::find_program("qemu-system-x86_64");
-        let mut command = Command::new(program.unwrap_or_else(|| "qemu-system-x86_64".into()));
+        // Whoever ends us ends the guest.
+        let mut command = Command::new("setpriv");
         command
-            .args(["-accel", "tcg", "-cpu", "max", "-no-user-config", "-nodefaults", "-no-reboot"])
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(program.unwrap_or_else(|| "qemu-system-x86_64".into()))
+            .args(["-accel", "tcg", "-no-user-config", "-nodefaults", "-no-reboot"])
             .args(["-display", "none", "-serial", "stdio", "-m", &self.memory.to_string()])
             .arg("-kernel")
             .arg(&self.kernel.image)
@@ -72,9 +75,13 @@ impl Machine<'_> {
             .arg(format!("{KERNEL} -- guest {}", task.join(" ")))
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
-        if self.counting == Counting::Instructions {
-            command.args(["-icount", "shift=0,sleep=off"]);
-        }
+        match self.counting {
+            Counting::Off => command.args(["-cpu", "max"]),
+            // Where the kernel copies and clears bytes by one instruction (ERMS), each byte would count as one.
+            Counting::Instructions => {
+                command.args(["-cpu", "max,-erms,-fsrm", "-icount", "shift=0,sleep=off"])
+            }
+        };
         command
     }
 }

@@ -2,7 +2,7 @@
 
 use comfy_table::{Cell, Color, Table, presets};
 
-use crate::control::status::{Vrrp, VrrpState};
+use crate::control::status::{Vrrp, VrrpState, VrrpTracker};
 
 const HEADER: [&str; 7] = ["NAME", "STATE", "PRIORITY", "MASTER", "ADDRESSES", "TRANSITIONS", "LAST CHANGE"];
 
@@ -45,6 +45,9 @@ pub(super) fn render(instances: &[Vrrp]) -> String {
             }
             text.push('\n');
         }
+        for tracker in &instance.trackers {
+            text += &format!("  tracks {}\n", tracked(tracker));
+        }
     }
     text
 }
@@ -65,6 +68,18 @@ fn addresses(all: &[String]) -> String {
     }
 }
 
+fn tracked(tracker: &VrrpTracker) -> String {
+    let VrrpTracker { kind, name, weight, state, number } = tracker;
+    let mut text = format!("{kind} {name}  {state}");
+    if let Some(number) = number {
+        text += &format!(", {number}");
+    }
+    if *weight != 0 {
+        text += &format!(", weight {weight}");
+    }
+    text
+}
+
 fn adverts(instance: &Vrrp) -> String {
     let adverts = &instance.adverts;
     let mut words = vec![format!("adverts sent {}", adverts.sent), format!("heard {}", adverts.received)];
@@ -82,7 +97,8 @@ fn adverts(instance: &Vrrp) -> String {
 mod tests {
     use super::*;
     use crate::{
-        config::vrrp::Priority,
+        config::vrrp::{Kind, Priority},
+        control::status::VrrpTrackerState,
         vrrp::{
             reject::{Mismatch, Reject},
             status::{Adverts, Peer},
@@ -99,8 +115,26 @@ mod tests {
             configured_priority: 100,
             master: Some("198.51.100.1".into()),
             addresses: vec!["192.0.2.10/24".into(), "192.0.2.11/24".into()],
+            routes: Vec::new(),
+            rules: Vec::new(),
             transitions: 3,
             since: Some(std::time::UNIX_EPOCH),
+            trackers: vec![
+                VrrpTracker {
+                    kind: Kind::VirtualServer,
+                    name: "web".into(),
+                    weight: 0,
+                    state: VrrpTrackerState::Up,
+                    number: None,
+                },
+                VrrpTracker {
+                    kind: Kind::File,
+                    name: "load".into(),
+                    weight: -2,
+                    state: VrrpTrackerState::Up,
+                    number: Some(10),
+                },
+            ],
             blocked: false,
             adverts: Adverts { sent: 12, failed: 0, received: 4, rejected: [(Reject::HopLimit, 2)].into() },
             peers: [([198, 51, 100, 2].into(), peer)].into(),
@@ -112,6 +146,8 @@ outside  master  80 of 100  198.51.100.1  192.0.2.10/24 +1  3            1970-01
 
 outside  adverts sent 12, heard 4, dropped 2: hop limit is not 255
   peer 198.51.100.2  priority 90, lists other virtual addresses
+  tracks virtual server web  up
+  tracks file load  up, 10, weight -2
 ";
         assert_eq!(text, wanted);
         assert_eq!(render(&[]), "no VRRP instance is configured\n");

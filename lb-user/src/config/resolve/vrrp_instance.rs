@@ -1,29 +1,29 @@
 //! `[[vrrp_instance]]`.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 use toml::{Spanned, de::DeValue};
 
-use super::{check_kind::command, vrrp::warn_of_missing};
+use super::{
+    check_kind::command,
+    vrrp_key::authentication,
+    vrrp_track::{Declarations, Reference, references, warn_of_missing},
+};
 use crate::config::{
     Host,
     diagnostic::{Diagnostic, Span},
-    file::{Node, Section},
-    value::{Wrong, boolean, choice, duration, duration_or_zero, interface, name, number, path},
-    vrrp::{Authentication, Checksum, Notify, Priority, Tracked, Version, VirtualAddress, VrrpInstance},
-    vrrp_value::{Written, speaker, virtual_address, weight},
+    file::Section,
+    value::{Wrong, boolean, choice, duration, duration_or_zero, interface, name, number},
+    vrrp::{
+        Announce, Authentication, Checksum, Notify, Priority, RouteKind, Version, VirtualAddress,
+        VirtualRoute, VirtualRule, VrrpInstance,
+    },
+    vrrp_value::{Written, speaker, virtual_address},
+    vrrp_words::{virtual_route, virtual_rule},
 };
 
 const CHECKSUMS: &[(&str, Checksum)] =
     &[("pseudo-header", Checksum::PseudoHeader), ("rfc9568", Checksum::Rfc9568)];
-
-/// What the 8 bytes of version 2's password can hold.
-const PASSWORD: usize = 8;
 
 /// An instance whose parts may be missing, and the places that rules point at.
 pub(super) struct Draft {
@@ -36,29 +36,18 @@ pub(super) struct Draft {
     pub(super) advert_interval: Duration,
     pub(super) interval_at: Span,
     pub(super) addresses: Vec<Spanned<Written>>,
+    pub(super) routes: Vec<Spanned<VirtualRoute>>,
+    pub(super) rules: Vec<Spanned<VirtualRule>>,
     pub(super) unicast_peers: Vec<Spanned<IpAddr>>,
     pub(super) source_address: Option<Spanned<IpAddr>>,
     pub(super) checksum: Option<Spanned<Checksum>>,
     pub(super) authentication: Option<Spanned<Authentication>>,
-    pub(super) track_script: Vec<Reference>,
-    pub(super) track_virtual_server: Vec<Reference>,
-    track_interface: Vec<Reference>,
+    pub(super) trackers: Vec<Reference>,
     priority: Priority,
     preempt: bool,
     preempt_delay: Duration,
+    announce: Announce,
     notify: Notify,
-}
-
-/// Something that is tracked, by its name.
-pub(super) struct Reference {
-    pub(super) name: Spanned<String>,
-    weight: Option<i16>,
-}
-
-impl Reference {
-    fn into_model(self, default: i16) -> Tracked {
-        Tracked { name: self.name.into_inner(), weight: self.weight.unwrap_or(default) }
-    }
 }
 
 impl Draft {
@@ -67,16 +56,18 @@ impl Draft {
         Some(self.addresses.first()?.get_ref().address.addr().is_ipv6())
     }
 
-    pub(super) fn into_model(self, script_weights: &HashMap<String, i16>) -> Option<VrrpInstance> {
+    pub(super) fn into_model(self, declared: &Declarations) -> Option<VrrpInstance> {
         let interface = self.interface?.into_inner();
         let address = |written: Spanned<Written>| {
             let Written { address, device, scope } = written.into_inner();
             VirtualAddress { address, device: device.unwrap_or_else(|| interface.clone()), scope }
         };
-        let plain = |all: Vec<Reference>| all.into_iter().map(|each| each.into_model(0)).collect();
-        let of_script = |each: Reference| {
-            let default = script_weights.get(each.name.get_ref()).copied().unwrap_or(0);
-            each.into_model(default)
+        let route = |written: Spanned<VirtualRoute>| {
+            let mut route = written.into_inner();
+            if route.kind == RouteKind::Unicast && route.via.is_none() {
+                route.device.get_or_insert_with(|| interface.clone());
+            }
+            route
         };
         Some(VrrpInstance {
             name: self.name?.into_inner(),
@@ -85,15 +76,16 @@ impl Draft {
             version: self.version,
             advert_interval: self.advert_interval,
             virtual_ipaddress: self.addresses.into_iter().map(address).collect(),
+            virtual_routes: self.routes.into_iter().map(route).collect(),
+            virtual_rules: self.rules.into_iter().map(Spanned::into_inner).collect(),
             preempt: self.preempt,
             preempt_delay: self.preempt_delay,
             unicast_peers: self.unicast_peers.into_iter().map(Spanned::into_inner).collect(),
             source_address: self.source_address.map(Spanned::into_inner),
             checksum: self.checksum.map_or(Checksum::PseudoHeader, Spanned::into_inner),
             authentication: self.authentication.map(Spanned::into_inner),
-            track_interface: plain(self.track_interface),
-            track_script: self.track_script.into_iter().map(of_script).collect(),
-            track_virtual_server: plain(self.track_virtual_server),
+            trackers: self.trackers.into_iter().map(|each| declared.tracked(each)).collect(),
+            announce: self.announce,
             notify: self.notify,
             interface,
         })
@@ -112,15 +104,16 @@ pub(super) fn read(section: &mut Section<'_>, host: &Host) -> Draft {
         advert_interval: section.value_or("advert_interval", Duration::from_secs(1), duration),
         interval_at: section.key_span("advert_interval"),
         addresses: addresses(section),
+        routes: section.list("virtual_routes", virtual_route).unwrap_or_default(),
+        rules: section.list("virtual_rules", virtual_rule).unwrap_or_default(),
         preempt: section.value_or("preempt", true, boolean),
         preempt_delay: section.value_or("preempt_delay", Duration::ZERO, duration_or_zero),
         unicast_peers: section.list("unicast_peers", speaker).unwrap_or_default(),
         source_address: section.value("source_address", speaker),
         checksum: section.value("checksum", choice(CHECKSUMS)),
         authentication: authentication(section, host),
-        track_interface: references(section, "track_interface", interface),
-        track_script: references(section, "track_script", name),
-        track_virtual_server: references(section, "track_virtual_server", name),
+        trackers: references(section),
+        announce: section.section("announce", read_announce).unwrap_or_default(),
         notify: section.section("notify", |notify| read_notify(notify, host)).unwrap_or_default(),
     };
     if !draft.preempt && !draft.preempt_delay.is_zero() {
@@ -148,26 +141,23 @@ fn addresses(section: &mut Section<'_>) -> Vec<Spanned<Written>> {
     items.iter().filter_map(|item| item.convert(virtual_address)).collect()
 }
 
-/// `"NAME"`, or `{ name = "NAME", weight = -20 }`, or a list of them.
-fn references(
-    section: &mut Section<'_>,
-    key: &'static str,
-    name: fn(&DeValue<'_>) -> Result<String, Wrong>,
-) -> Vec<Reference> {
-    let Some(node) = section.node(key) else { return Vec::new() };
-    let items = node.some_items("write at least one, or leave the key out");
-    items.iter().filter_map(|item| reference(item, name)).collect()
+fn read_announce(section: &mut Section<'_>) -> Announce {
+    let Announce { repeat, delay, refresh } = Announce::default();
+    Announce {
+        repeat: section.value_or("repeat", repeat, number(1, 100)),
+        delay: section.value_or("delay", delay, pause(duration)),
+        refresh: section.value_or("refresh", refresh, pause(duration_or_zero)),
+    }
 }
 
-fn reference(item: &Node<'_>, name: fn(&DeValue<'_>) -> Result<String, Wrong>) -> Option<Reference> {
-    if !item.is_table() {
-        return item.convert(name).map(|name| Reference { name, weight: None });
+/// Bursts that follow each other too closely are a flood.
+fn pause(
+    read: fn(&DeValue<'_>) -> Result<Duration, Wrong>,
+) -> impl Fn(&DeValue<'_>) -> Result<Duration, Wrong> {
+    move |value| match read(value)? {
+        pause if pause.is_zero() || pause >= Duration::from_secs(1) => Ok(pause),
+        _ => Err(Wrong::value("a duration of at least 1s", "is shorter")),
     }
-    item.section(|table| {
-        let name = table.required("name", name);
-        let weight = table.value("weight", weight).map(Spanned::into_inner);
-        name.map(|name| Reference { name, weight })
-    })?
 }
 
 fn read_notify(section: &mut Section<'_>, host: &Host) -> Notify {
@@ -183,51 +173,4 @@ fn read_notify(section: &mut Section<'_>, host: &Host) -> Notify {
         stop: run("stop"),
         any: run("any"),
     }
-}
-
-fn authentication(section: &mut Section<'_>, host: &Host) -> Option<Spanned<Authentication>> {
-    let at = section.key_span("authentication");
-    let key = section.section("authentication", |table| {
-        table.value("type", choice(&[("pass", ())]));
-        let file = table.required("secret_file", path)?;
-        let usable = password(file.get_ref(), host);
-        usable.map_err(|wrong| table.push(wrong.into_diagnostic(file.get_ref(), file.span()))).ok()
-    })?;
-    key.map(|key| Spanned::new(at, Authentication::Pass(key)))
-}
-
-/// Why a key cannot be used. Going on without it, or with a part of it, would leave two masters.
-enum Unusable {
-    Read(std::io::Error),
-    Empty,
-    TooLong(usize),
-}
-
-impl Unusable {
-    fn into_diagnostic(self, file: &Path, at: Span) -> Diagnostic {
-        let file: PathBuf = file.into();
-        let (message, help) = match self {
-            Self::Read(error) => (
-                format!("cannot read the key in {}", file.display()),
-                format!("{}: make the file, readable for xlb only", crate::config::plain(&error)),
-            ),
-            Self::Empty => (format!("{} is empty", file.display()), "write the password into it".to_owned()),
-            Self::TooLong(length) => (
-                format!("the key in {} has {length} bytes, {PASSWORD} is the most", file.display()),
-                "use the first 8: keepalived leaves out the rest, silently in older versions".to_owned(),
-            ),
-        };
-        Diagnostic::error("unusable-key", at, message).help(help)
-    }
-}
-
-fn password(file: &Path, host: &Host) -> Result<[u8; PASSWORD], Unusable> {
-    let text = (host.read)(file).map_err(Unusable::Read)?;
-    let text = text.trim_ascii_end();
-    if text.is_empty() {
-        return Err(Unusable::Empty);
-    }
-    let mut key = [0; PASSWORD];
-    key.get_mut(..text.len()).ok_or(Unusable::TooLong(text.len()))?.copy_from_slice(text);
-    Ok(key)
 }

@@ -1,10 +1,6 @@
 //! What must hold between the VRRP sections, and between them and the virtual servers.
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::IpAddr,
-    time::Duration,
-};
+use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use lb_common::limits::LEASES;
 use toml::Spanned;
@@ -12,42 +8,40 @@ use toml::Spanned;
 use super::{
     rules::unique,
     virtual_server,
-    vrrp::{Draft, ScriptDraft},
-    vrrp_instance::{self, Reference},
+    vrrp::{Draft, GroupDraft},
+    vrrp_instance,
 };
 use crate::config::{
     diagnostic::{Diagnostic, Span},
     file::{Mistakes, nearest},
-    vrrp::{MAX_ADVERTISED, Version},
+    vrrp::{Authentication, Kind, MAX_ADVERTISED, Version},
 };
+
+/// What has sections of its own, in the plural and the singular, and what is said of one that is not there.
+const TRACKED: [(Kind, [&str; 2], &str); 3] = [
+    (Kind::Script, ["VRRP scripts", "VRRP script"], "unknown-script"),
+    (Kind::Process, ["VRRP processes", "VRRP process"], "unknown-process"),
+    (Kind::File, ["VRRP files", "VRRP file"], "unknown-file"),
+];
 
 /// Holds everything that could be read against everything else.
 pub(super) fn check(draft: &Draft, servers: &[virtual_server::Draft], mistakes: &Mistakes) {
     let instances = || draft.instances.iter();
     unique_names("VRRP instances", instances().filter_map(|each| each.name.as_ref()), mistakes);
     unique_names("sync groups", draft.groups.iter().map(|group| &group.name), mistakes);
-    unique_names("VRRP scripts", draft.scripts.iter().map(|script| &script.name), mistakes);
+    for (kind, [what, _], _) in TRACKED {
+        unique_names(what, draft.declared.of(kind).into_iter().map(|(name, _)| name), mistakes);
+    }
     routers(&draft.instances, mistakes);
     addresses(&draft.instances, servers, mistakes);
+    paths(&draft.instances, mistakes);
     groups(draft, mistakes);
-    let scripts: Vec<&str> = draft.scripts.iter().map(|script| script.name.get_ref().as_str()).collect();
-    let names = servers.iter().filter_map(|server| server.name.as_ref());
-    let servers: Vec<&str> = names.map(|name| name.get_ref().as_str()).collect();
-    for instance in &draft.instances {
-        protocol(instance, mistakes);
-        known("unknown-script", "VRRP script", &instance.track_script, &scripts, mistakes);
-        let tracked = &instance.track_virtual_server;
-        known("unknown-virtual-server", "virtual server", tracked, &servers, mistakes);
-    }
+    trackers(draft, servers, mistakes);
+    draft.instances.iter().for_each(|instance| protocol(instance, mistakes));
     if let Some(beyond) = draft.instances.get(LEASES as usize - 1) {
         let message = format!("more than {} VRRP instances", LEASES - 1);
         mistakes.push(Diagnostic::error("too-many-vrrp-instances", beyond.span.clone(), message));
     }
-}
-
-/// Weights of scripts by name, where an instance gives none.
-pub(super) fn script_weights(scripts: &[ScriptDraft]) -> HashMap<String, i16> {
-    scripts.iter().map(|script| (script.name.get_ref().clone(), script.weight)).collect()
 }
 
 fn unique_names<'n>(what: &str, names: impl Iterator<Item = &'n Spanned<String>>, mistakes: &Mistakes) {
@@ -104,6 +98,21 @@ fn addresses(instances: &[vrrp_instance::Draft], servers: &[virtual_server::Draf
     }
 }
 
+/// The kernel holds one route for a destination and metric, and one rule of a kind.
+fn paths(instances: &[vrrp_instance::Draft], mistakes: &Mistakes) {
+    let routes = instances.iter().flat_map(|each| &each.routes);
+    unique(routes.map(|route| (route.get_ref().key(), route.span())), |(table, to, _), span, first| {
+        let message = format!("{to} has a virtual route in table {table} already");
+        let twice = Diagnostic::error("duplicate-virtual-route", span, message);
+        mistakes.push(twice.place(first, "here").help("give one of them another metric"));
+    });
+    let rules = instances.iter().flat_map(|each| &each.rules);
+    unique(rules.map(|rule| (rule.get_ref(), rule.span())), |_, span, first| {
+        let twice = Diagnostic::error("duplicate-virtual-rule", span, "this virtual rule is there already");
+        mistakes.push(twice.place(first, "here").help("only one instance can own it"));
+    });
+}
+
 /// What the version and the family of an instance allow.
 fn protocol(instance: &vrrp_instance::Draft, mistakes: &Mistakes) {
     let Some(ipv6) = instance.is_ipv6() else { return };
@@ -116,10 +125,12 @@ fn protocol(instance: &vrrp_instance::Draft, mistakes: &Mistakes) {
         );
     }
     interval(instance, mistakes);
-    if let (Version::V3, Some(key)) = (version, &instance.authentication) {
+    if let (Version::V3, Some(key)) = (version, &instance.authentication)
+        && matches!(key.get_ref(), Authentication::Pass(_))
+    {
         let message = "version 3 has no password";
         let wrong = Diagnostic::error("authentication-without-version-2", key.span(), message);
-        mistakes.push(wrong.help("write `version = 2`, or take it out"));
+        mistakes.push(wrong.help("write `type = \"hmac-sha256\"`, or `version = 2`, or take it out"));
     }
     if let (true, Some(checksum)) = (ipv6 || version == Version::V2, &instance.checksum) {
         let message = "only version 3 over IPv4 has two forms of the checksum";
@@ -177,12 +188,38 @@ fn groups(draft: &Draft, mistakes: &Mistakes) {
     });
 }
 
-fn known(code: &'static str, what: &str, all: &[Reference], names: &[&str], mistakes: &Mistakes) {
-    all.iter().for_each(|each| is_known(code, what, &each.name, names, mistakes));
-    let mut seen = HashSet::new();
-    for each in all.iter().filter(|each| !seen.insert(each.name.get_ref())) {
-        let message = format!("`{}` is tracked twice", each.name.get_ref());
-        mistakes.push(Diagnostic::error("duplicate-tracker", each.name.span(), message));
+/// What is tracked exists, and is tracked once by every instance; a sync group's trackers are those of its members too.
+fn trackers(draft: &Draft, servers: &[virtual_server::Draft], mistakes: &Mistakes) {
+    let all = || {
+        let instances = draft.instances.iter().map(|each| &each.trackers);
+        instances.chain(draft.groups.iter().map(|group| &group.trackers)).flatten()
+    };
+    let servers = servers.iter().filter_map(|server| server.name.as_ref());
+    let servers: Vec<&str> = servers.map(|name| name.get_ref().as_str()).collect();
+    let known = |kind: Kind, code: &'static str, what: &str, names: &[&str]| {
+        let of_kind = all().filter(|each| each.kind == kind);
+        of_kind.for_each(|each| is_known(code, what, &each.name, names, mistakes));
+    };
+    known(Kind::VirtualServer, "unknown-virtual-server", "virtual server", &servers);
+    for (kind, [_, what], code) in TRACKED {
+        let declared = draft.declared.of(kind);
+        let names: Vec<&str> = declared.iter().map(|(name, _)| name.get_ref().as_str()).collect();
+        known(kind, code, what, &names);
+    }
+    for instance in &draft.instances {
+        let is_member = |group: &&GroupDraft| {
+            instance
+                .name
+                .as_ref()
+                .is_some_and(|name| group.group.iter().any(|each| each.get_ref() == name.get_ref()))
+        };
+        let of_groups = draft.groups.iter().filter(is_member).flat_map(|group| &group.trackers);
+        let tracked = instance.trackers.iter().chain(of_groups);
+        let names = tracked.map(|each| ((each.kind, each.name.get_ref()), each.name.span()));
+        unique(names, |(_, name), span, first| {
+            let message = format!("`{name}` is tracked twice");
+            mistakes.push(Diagnostic::error("duplicate-tracker", span, message).place(first, "here"));
+        });
     }
 }
 

@@ -20,6 +20,7 @@ impl Fixture {
             ("kernel/random/boot_id", "first"),
             ("net/ipv4/ip_forward", "0"),
             ("net/ipv4/ip_nonlocal_bind", "0"),
+            ("net/ipv4/conf/eth0.100/accept_local", "0"),
             ("net/ipv4/conf/all/send_redirects", "1"),
             ("net/ipv4/conf/eth0.100/send_redirects", "1"),
             ("net/ipv6/conf/all/forwarding", "0"),
@@ -65,7 +66,7 @@ fn only_what_differs_is_changed() {
     let fixture = Fixture::new();
     fixture.set("net/ipv4/ip_forward", "1");
     let report = fixture.apply();
-    assert_eq!(report.changes.len(), 5, "{report:?}");
+    assert_eq!(report.changes.len(), 6, "{report:?}");
     assert!(report.errors.is_empty() && report.notes.is_empty(), "{report:?}");
     assert_eq!(fixture.get("net/ipv4/conf/eth0.100/send_redirects"), "0");
     assert!(fixture.apply().changes.is_empty());
@@ -77,7 +78,7 @@ fn only_what_differs_is_changed() {
 #[test]
 fn checking_changes_nothing() {
     let fixture = Fixture::new();
-    assert_eq!(fixture.sysctls.check(&interfaces()).changes.len(), 6);
+    assert_eq!(fixture.sysctls.check(&interfaces()).changes.len(), 7);
     assert_eq!(fixture.get("net/ipv4/ip_forward"), "0");
     assert!(!fixture.sysctls.originals.exists());
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    config::vrrp::{Checksum, Notify, Priority, Scope, VirtualAddress},
+    config::vrrp::{Announce, Checksum, Hmac, Key, Notify, Priority, Scope, VirtualAddress},
     vrrp::advert::{Advert, GROUP_V4},
 };
 
@@ -21,15 +21,16 @@ fn instance() -> VrrpInstance {
             device: "eth0".into(),
             scope: Scope::Global,
         }],
+        virtual_routes: vec![],
+        virtual_rules: vec![],
         preempt: true,
         preempt_delay: Duration::ZERO,
         unicast_peers: vec![],
         source_address: None,
         checksum: Checksum::PseudoHeader,
         authentication: None,
-        track_interface: vec![],
-        track_script: vec![],
-        track_virtual_server: vec![],
+        trackers: vec![],
+        announce: Announce::default(),
         notify: Notify::default(),
     }
 }
@@ -41,17 +42,23 @@ struct Case {
     hop_limit: u8,
 }
 
-fn hear(change: impl Fn(&mut Case)) -> Result<Vec<Mismatch>, Reject> {
-    let packet = Packet {
+fn packet() -> Packet {
+    Packet {
         version: Version::V3,
         virtual_router_id: 51,
         advert: Advert { priority: Priority(100), interval: Duration::from_secs(1) },
         addresses: vec![[10, 99, 0, 100].into()],
         checksum: Checksum::PseudoHeader,
         password: None,
-    };
-    let path = Path { source: [10, 99, 0, 1].into(), destination: GROUP_V4.into() };
-    let mut case = Case { instance: instance(), packet, path, hop_limit: 255 };
+    }
+}
+
+fn path() -> Path {
+    Path { source: [10, 99, 0, 1].into(), destination: GROUP_V4.into() }
+}
+
+fn hear(change: impl Fn(&mut Case)) -> Result<Vec<Mismatch>, Reject> {
+    let mut case = Case { instance: instance(), packet: packet(), path: path(), hop_limit: 255 };
     change(&mut case);
     let payload = case.packet.encode(case.path);
     let datagram = Datagram { path: case.path, hop_limit: case.hop_limit, payload: &payload };
@@ -123,4 +130,37 @@ fn a_peer_configured_differently_is_heard_and_named() {
     assert_eq!(hear(more), Ok(vec![Mismatch::Addresses]));
     assert_eq!(hear(slower), Ok(vec![Mismatch::Interval]));
     assert_eq!(hear(form), Ok(vec![Mismatch::Checksum]));
+}
+
+#[test]
+fn a_trailer_is_heard_where_one_is_wanted() {
+    use Reject::{AuthenticationType, Signature, Unsigned};
+    let key = |id, byte| Key { id, secret: vec![byte; 32] };
+    let hmac = |keys: &[Key], mode| Some(Authentication::Hmac(Hmac { keys: keys.to_vec(), mode }));
+    let (old, new) = (key(1, 7), key(2, 9));
+    let both = [old.clone(), new.clone()];
+    let cases = [
+        (hmac(&both, Mode::Enforce), Some(&old), Ok(true)),
+        (hmac(&both, Mode::Enforce), Some(&new), Ok(true)),
+        (hmac(&both, Mode::Enforce), None, Err(Unsigned)),
+        (hmac(&both, Mode::Permissive), None, Ok(false)),
+        (hmac(&both, Mode::ReceiveOnly), None, Ok(false)),
+        (hmac(&both, Mode::ReceiveOnly), Some(&new), Ok(true)),
+        (hmac(&[key(2, 8)], Mode::Permissive), Some(&new), Err(Signature)),
+        (None, Some(&old), Err(AuthenticationType)),
+        (None, None, Ok(false)),
+        (Some(Authentication::Pass([7; 8])), Some(&old), Err(AuthenticationType)),
+    ];
+    for (authentication, signed, wanted) in cases {
+        let mut ours = instance();
+        ours.authentication = authentication;
+        let (path, packet) = (path(), packet());
+        let sequence = Sequence::at(std::time::UNIX_EPOCH);
+        let payload = packet.encode_signed(path, |message| {
+            signed.map_or_else(Vec::new, |key| trailer::sign(key, sequence, path.source, message))
+        });
+        let datagram = Datagram { path, hop_limit: 255, payload: &payload };
+        let heard = accept(&ours, &[], &datagram).map(|heard| heard.sequence.is_some());
+        assert_eq!(heard, wanted, "{:?} {:?}", ours.authentication, signed.map(|key| key.id));
+    }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::vrrp::Version;
+use crate::config::vrrp::{Announce, Version};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -20,6 +20,7 @@ fn group(sources: [[u8; 4]; 2], now: Instant) -> Group {
         source: source.into(),
         preempt: true,
         preempt_delay: Duration::ZERO,
+        announce: Announce::default(),
     }));
     group.start(now);
     group

@@ -23,6 +23,7 @@ impl Bench {
             source: OWN,
             preempt: true,
             preempt_delay: Duration::ZERO,
+            announce: Announce::default(),
         };
         change(&mut settings);
         #[expect(clippy::disallowed_methods, reason = "any beginning will do")]
@@ -245,6 +246,20 @@ fn a_new_master_announces_twice_five_seconds_apart() {
     assert!(!at(&mut bench, 4));
     assert!(at(&mut bench, 1));
     assert!(!at(&mut bench, 100));
+}
+
+#[test]
+fn a_master_announces_at_the_pace_that_is_configured() {
+    let announce = Announce { repeat: 1, delay: Duration::from_secs(2), refresh: Duration::from_secs(60) };
+    let mut bench = Bench::new(|settings| settings.announce = announce);
+    bench.group.start(bench.now);
+    bench.silence();
+    bench.actions();
+    let mut at = |secs| {
+        let announced = (0..secs).filter(|_| bench.pass(SECOND).contains(&Action::Announce)).count();
+        (secs, announced)
+    };
+    assert_eq!([1, 1, 59, 1, 59, 1].map(&mut at), [(1, 0), (1, 1), (59, 0), (1, 1), (59, 0), (1, 1)]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{
     network::{Delivery, Loss, Network},
 };
 use crate::{
-    config::vrrp::{Priority, Version},
+    config::vrrp::{Announce, Priority, Version},
     vrrp::{
         advert::Advert,
         group::Group,
@@ -99,6 +99,7 @@ impl World {
                             .into(),
                         preempt,
                         preempt_delay: Duration::ZERO,
+                        announce: Announce::default(),
                     }
                 })
                 .collect();

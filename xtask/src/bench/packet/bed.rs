@@ -11,15 +11,19 @@ use lb_common::outcome::Outcome;
 use lb_common::script::slot;
 use lb_tests::{Daemon, Shape, Site};
 
-use super::Batch;
 use super::case::{Case, Kind};
+use super::{Batch, Filled};
 use crate::bench::Subject;
 use crate::bench::host::{self, Interface, SILENT};
 use crate::bench::programs::{self, Programs};
 
 /// A site whose balancer forwards, and the programs to measure with.
 pub(super) struct Bed {
+    /// Killed.
+    daemon: Daemon,
     site: Site,
+    /// Connections of a family that there is room for.
+    room: u32,
     bench: Bench,
 }
 
@@ -36,7 +40,7 @@ pub(super) struct Bench {
 impl Bed {
     /// Makes one with room for so many connections.
     pub(super) fn make(subject: &Subject, object: &Path, kind: Kind, connections: u32) -> Result<Self> {
-        let site = Site::create(Shape { servers: 1, ..Shape::default() })?;
+        let site = Site::create(Shape { servers: 0, ..Shape::default() })?;
         host::know_everybody(&site)?;
         // UDP has a quarter of the room.
         let room = (connections + connections / 16) * if kind == Kind::Udp { 4 } else { 1 };
@@ -56,7 +60,14 @@ impl Bed {
         }
         let counters = Map::from_map_data(MapData::from_pin(pins.join("maps").join(map::OUTCOMES))?)?;
         let bench = Bench { programs, counters: counters.try_into()?, outside, inside };
-        Ok(Self { site, bench })
+        Ok(Self { daemon, site, room, bench })
+    }
+
+    /// With the daemon running again.
+    pub(super) fn revived(self) -> Result<Filled> {
+        let Self { mut daemon, site, room, bench: _ } = self;
+        daemon.restart(&site)?;
+        Ok(Filled { daemon, site, room })
     }
 
     /// Works in the balancer's namespace.

