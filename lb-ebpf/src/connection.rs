@@ -16,6 +16,7 @@ use crate::{
     desk::Desk,
     half_open,
     parse::Arrival,
+    replies,
     tables::{Refused, Route, Tables},
 };
 
@@ -132,7 +133,10 @@ pub(crate) fn find<A: Address, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>)
         desk.entry.copy_from(entry);
         return true;
     }
-    datagram.protocol == Protocol::Tcp && half_open::find(tables, desk)
+    match datagram.protocol {
+        Protocol::Tcp => half_open::find(tables, desk),
+        Protocol::Udp => replies::find(tables, desk),
+    }
 }
 
 /// What has become of the real server of an entry.

@@ -42,22 +42,57 @@ pub(crate) fn are_inferred<A: Address, T: Tables<A>>(tables: &T, desk: &mut Desk
     infer(tables, datagram.protocol, &desk.other_key, &mut desk.key) && desk.key == datagram.key
 }
 
+/// Puts the real server's direction of the UDP connection that the tuple on the desk answers into `desk.entry`; false when it
+/// answers nobody.
+#[inline(always)]
+pub(crate) fn find<A: Address, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> bool {
+    let answers = ask(tables, desk);
+    if answers {
+        turn(desk);
+    }
+    answers
+}
+
+/// Whether it answers somebody: whom, as `desk.original`, and flags and real server of `desk.entry`. Not inlined, as [`turn`]:
+/// neither has to be on the stack below the other.
+#[inline(never)]
+fn ask<A: Address, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> bool {
+    let key = &desk.arrival.datagram.key;
+    if !infer(tables, Protocol::Udp, key, &mut desk.original) {
+        return false;
+    }
+    let Some(request) = tables.connection(Protocol::Udp, &desk.original) else { return false };
+    // Another real server's, which was not asked.
+    if !request.translated.answers(key) {
+        return false;
+    }
+    desk.entry.flags = request.flags | flags::REPLY;
+    desk.entry.real_server = request.real_server;
+    true
+}
+
+/// Makes the rest of `desk.entry`.
+#[inline(never)]
+fn turn<A: Address>(desk: &mut Desk<A>) {
+    let arrival = &desk.arrival;
+    desk.other_key.reverse_from(&desk.original);
+    let (reply_flags, real_server) = (desk.entry.flags, desk.entry.real_server);
+    connection::write(
+        &mut desk.entry,
+        &arrival.datagram.key,
+        &desk.other_key,
+        reply_flags,
+        real_server,
+        arrival.now,
+    );
+}
+
 /// The first datagram of a real server to a client: adds its direction. `None` when it answers nobody.
 #[inline(always)]
 pub(crate) fn first_datagram<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> Option<Outcome> {
-    let arrival = &desk.arrival;
-    let key = &arrival.datagram.key;
-    if !infer(tables, Protocol::Udp, key, &mut desk.original) {
+    if !find(tables, desk) {
         return None;
     }
-    let request = tables.connection(Protocol::Udp, &desk.original)?;
-    // Another real server's, which was not asked.
-    if !request.translated.answers(key) {
-        return None;
-    }
-    let (reply_flags, real_server) = (request.flags | flags::REPLY, request.real_server);
-    desk.other_key.reverse_from(&desk.original);
-    connection::write(&mut desk.entry, key, &desk.other_key, reply_flags, real_server, arrival.now);
     if let Some(outcome) = ownership::gate(tables, desk) {
         return Some(outcome);
     }
@@ -73,6 +108,6 @@ pub(crate) fn first_datagram<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Des
         // Nobody knows the way to the client. Its next datagram comes from there, and is looked at closely.
         request.generation = 0;
     }
-    tables.count(real_server, Row::Replies, datagram.packet_length() as u64);
+    tables.count(desk.entry.real_server, Row::Replies, datagram.packet_length() as u64);
     Some(Outcome::Forwarded)
 }

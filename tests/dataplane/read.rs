@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use etherparse::checksum::Sum16BitWords;
 use etherparse::{IpNumber, LinkSlice, NetSlice, SlicedPacket, TcpSlice, TransportSlice, UdpSlice};
 
 /// What a TCP header says of its place in the connection.
@@ -80,6 +81,26 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Seen> {
         network_whole,
         transport_whole,
     })
+}
+
+/// Whether the transport checksum is that of the pseudo-header alone, as senders leave it to their hardware. Once in 65,536
+/// times it is right all the same.
+pub(crate) fn is_left_to_hardware(bytes: &[u8], seen: &Seen) -> bool {
+    let Ok(packet) = SlicedPacket::from_ethernet(bytes) else { return false };
+    let (checksum, length) = match packet.transport {
+        Some(TransportSlice::Tcp(tcp)) => (tcp.checksum(), tcp.slice().len()),
+        Some(TransportSlice::Udp(udp)) => (udp.checksum(), udp.slice().len()),
+        _ => return false,
+    };
+    let mut sum =
+        Sum16BitWords::new().add_2bytes([0, seen.protocol]).add_2bytes((length as u16).to_be_bytes());
+    for address in [seen.source.ip(), seen.destination.ip()] {
+        sum = match address {
+            IpAddr::V4(address) => sum.add_4bytes(address.octets()),
+            IpAddr::V6(address) => sum.add_16bytes(address.octets()),
+        };
+    }
+    checksum.to_be_bytes() == (!sum.ones_complement()).to_ne_bytes()
 }
 
 fn tcp_checksum(tcp: &TcpSlice<'_>, source: IpAddr, destination: IpAddr) -> Option<u16> {

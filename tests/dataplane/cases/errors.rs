@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use lb_common::{
+    addr::Protocol,
     outcome::Outcome,
     service::real_server,
     tcp::header::{ACK, SYN},
@@ -11,7 +12,7 @@ use lb_common::{
 use crate::icmp::{Message, quote};
 use crate::lab::{Lab, reply};
 use crate::packet::{Checksum, Packet, tcp, udp};
-use crate::world::{DNS, DNS_V6, ROUTER, WEB, WEB_V6, at};
+use crate::world::{self, DNS, DNS_V6, ROUTER, WEB, WEB_V6, at};
 
 const CLIENT: &str = "198.51.100.7:40000";
 const CLIENT_V6: &str = "[2001:db8:1::7]:40000";
@@ -21,6 +22,7 @@ const INSIDE_ROUTER: &str = "10.0.0.13";
 cases![
     an_error_about_a_reply_reaches_the_real_server,
     an_error_about_a_request_reaches_the_client_from_the_vip,
+    an_error_about_a_request_goes_before_every_reply,
     a_quote_of_eight_bytes_is_enough,
     errors_of_every_kind_are_translated,
     errors_of_icmpv6_are_translated,
@@ -87,6 +89,20 @@ fn an_error_about_a_request_reaches_the_client_from_the_vip(lab: &mut Lab<'_>) {
             &unreachable(error(at(DNS), at(CLIENT), quote(&query, 548))),
         );
     }
+}
+
+fn an_error_about_a_request_goes_before_every_reply(lab: &mut Lab<'_>) {
+    let alone = at("[2001:db8:2::b]:5353");
+    lab.change(|memory| world::add_reverse(memory, Protocol::Udp, alone, at(DNS_V6)));
+    let query = udp(at(CLIENT_V6), at(DNS_V6)).with(b"query");
+    assert_eq!(lab.reaches(&query, Outcome::NewConnection), alone);
+    let seen = Packet { destination: alone, ..query.clone() };
+    let unreachable = |message: Message| Message { kind: 1, code: 4, rest: 0, ..message };
+    translates(
+        lab,
+        &unreachable(error(alone, at(CLIENT_V6), quote(&seen, 548))),
+        &unreachable(error(at(DNS_V6), at(CLIENT_V6), quote(&query, 548))),
+    );
 }
 
 fn a_quote_of_eight_bytes_is_enough(lab: &mut Lab<'_>) {
