@@ -65,7 +65,7 @@ pub struct Wanted {
     pub hash_key: HashKey,
     /// The kernel's HZ.
     pub ticks_per_second: u32,
-    /// [`settings`] bits.
+    /// [`settings`](lb_common::service::settings) bits.
     pub flags: u32,
     /// By interface index.
     pub interfaces: BTreeMap<u32, Interface>,

@@ -140,7 +140,7 @@ fn answers_are_limited_and_what_is_beyond_is_dropped() {
     lab.leaves_alone(&syn, Outcome::AnswerLimited);
     lab.leaves_alone(&Packet { hops: 1, ..tcp(at(CLIENT), at(WEB), SYN) }, Outcome::AnswerLimited);
     lab.change(|memory| {
-        memory.virtual_servers.values_mut().for_each(|server| server.flags = virtual_server::RESET)
+        memory.virtual_servers.values_mut().for_each(|server| server.flags = virtual_server::RESET);
     });
     lab.leaves_alone(&tcp(at(CLIENT), at(WEB), ACK), Outcome::AnswerLimited);
     // The others go on.
