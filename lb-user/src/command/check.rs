@@ -66,6 +66,9 @@ fn words(report: &Report, missing: &[String], config: &Config) -> String {
         count(real_servers, "real server"),
         connection_memory_bytes.div_ceil(1_000_000),
     );
+    if !config.fwmarks.is_empty() {
+        text += "marks choose virtual servers; packets that go up to the kernel do not carry them\n";
+    }
     text
 }
 

@@ -203,6 +203,11 @@ async fn check_says_what_is_wrong_where_or_what_a_valid_file_means() {
     value["connection_memory_bytes"].take().as_u64().unwrap();
     insta::assert_json_snapshot!("check_valid", value);
 
+    let mark = "[[fwmark]]\nmark = 7\nmatch = [ { destination = \"192.0.2.20/32\", protocol = \"tcp\" } ]";
+    let file = configuration(directory.path(), mark);
+    let carried = "packets that go up to the kernel do not carry them\n";
+    expect(&socket, &["check", "-c", &file], 0, carried, "").await;
+
     let file = configuration(directory.path(), "xdp_mod = 1\nsysctl = 2");
     for mistake in ["unknown-key", "xdp_mod = 1\n", "sysctl = 2\n", "xlb.toml: 2 errors, 0 warnings\n"] {
         expect(&socket, &["check", "-c", &file], 2, "", mistake).await;

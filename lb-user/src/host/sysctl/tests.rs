@@ -90,7 +90,7 @@ fn the_value_from_before_the_first_run_survives_a_second_one() {
     fixture.apply();
     fixture.set("net/ipv4/ip_forward", "0");
     fixture.apply();
-    assert_eq!(fixture.sysctls.restore().changes.len(), 6);
+    assert_eq!(fixture.sysctls.restore().changes.len(), 7);
     assert_eq!(fixture.get("net/ipv4/ip_forward"), "2");
 }
 
@@ -99,7 +99,7 @@ fn a_value_that_somebody_set_since_is_left_alone() {
     let fixture = Fixture::new();
     fixture.apply();
     fixture.set("net/ipv4/conf/all/send_redirects", "7");
-    assert_eq!(fixture.sysctls.restore().changes.len(), 5);
+    assert_eq!(fixture.sysctls.restore().changes.len(), 6);
     assert_eq!(fixture.get("net/ipv4/conf/all/send_redirects"), "7");
 }
 
@@ -108,7 +108,7 @@ fn restoring_twice_or_without_a_run_changes_nothing() {
     let fixture = Fixture::new();
     assert!(fixture.sysctls.restore().changes.is_empty());
     fixture.apply();
-    assert_eq!(fixture.sysctls.restore().changes.len(), 6);
+    assert_eq!(fixture.sysctls.restore().changes.len(), 7);
     let report = fixture.sysctls.restore();
     assert!(report.changes.is_empty() && report.errors.is_empty(), "{report:?}");
 }
@@ -127,7 +127,7 @@ fn a_kernel_without_ipv6_is_noted_and_the_rest_is_set() {
     let fixture = Fixture::new();
     fs::remove_dir_all(fixture.sysctls.root.join("net/ipv6")).unwrap();
     let report = fixture.apply();
-    assert_eq!(report.changes.len(), 4);
+    assert_eq!(report.changes.len(), 5);
     assert!(report.errors.is_empty());
     assert_eq!(report.notes.len(), 2);
     assert_eq!(
@@ -142,7 +142,7 @@ fn each_failure_is_named_and_the_rest_is_set() {
     let path = fixture.sysctls.root.join("net/ipv4/ip_forward");
     fs::remove_file(&path).unwrap();
     let report = fixture.apply();
-    assert_eq!(report.changes.len(), 5);
+    assert_eq!(report.changes.len(), 6);
     assert_eq!(texts(&report.errors), [format!("cannot read net.ipv4.ip_forward ({})", path.display())]);
 }
 
