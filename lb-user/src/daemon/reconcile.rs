@@ -71,7 +71,7 @@ impl Daemon {
             tracing::error!("cannot compare the links: {error:#}");
         }
         self.reconcile_sysctls();
-        // Not put right but kept right; so as not to find out late.
+        // Nothing is put right here, so nothing is counted: it keeps link addresses from growing old.
         let interfaces = self.engine.host.interfaces.keys().copied().collect();
         if let Err(error) = neighbours::ask_the_stale(&interfaces).await {
             tracing::warn!("cannot ask stale neighbours: {error}");

@@ -77,13 +77,37 @@ fn once(contender: (Contender, &Path), addresses: u16) -> Result<Vec<f64>> {
     times.context("not seen")
 }
 
-/// None while one is missing.
+/// None while one is missing. What the new master still repeats of an earlier time as master, before its advertisement, is
+/// none.
 fn announcements(seen: &[Seen], vips: impl Iterator<Item = Ipv4Addr>) -> Option<Vec<f64>> {
-    let advert = seen.iter().find(|seen| is_advert(seen, 1))?.at;
+    let seen = &seen[seen.iter().position(|seen| is_advert(seen, 1))?..];
+    let since = seen.first()?.at;
     let first = |vip| seen.iter().find(|seen| seen.node == 1 && seen.what == What::Announcement(vip));
     let mut times = vips
-        .map(|vip| Some(first(vip)?.at.saturating_sub(advert).as_secs_f64() * 1e3))
+        .map(|vip| Some(first(vip)?.at.saturating_sub(since).as_secs_f64() * 1e3))
         .collect::<Option<Vec<_>>>()?;
     times.sort_by(f64::total_cmp);
     Some(times)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_node_repeats_before_it_is_master_again_is_no_announcement() {
+        let vips = [1, 2].map(|last| Ipv4Addr::new(10, 51, 0, last));
+        let seen = |at, node, what| Seen { at: Duration::from_millis(at), node, what };
+        let of = |at, vip| seen(at, 1, What::Announcement(vip));
+        let mut frames = vec![
+            of(1000, vips[0]),
+            seen(1100, 0, What::Advert(0)),
+            of(1200, vips[1]),
+            seen(1700, 1, What::Advert(100)),
+            of(1710, vips[1]),
+        ];
+        assert_eq!(announcements(&frames, vips.into_iter()), None);
+        frames.push(of(1730, vips[0]));
+        assert_eq!(announcements(&frames, vips.into_iter()), Some(vec![10.0, 30.0]));
+    }
 }

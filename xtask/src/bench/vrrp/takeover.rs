@@ -104,7 +104,9 @@ fn takeover(seen: &[Seen], broken: Moment) -> Option<Takeover> {
         all.map(|seen| seen.at)
     };
     let new = |seen: &&Seen| seen.node == 1 && seen.at >= broken;
-    let announced = seen.iter().filter(new).find(|seen| matches!(seen.what, What::Announcement(_)))?.at;
+    // As master again; what it repeats of an earlier time is none.
+    let mut as_master = seen.iter().filter(new).skip_while(|seen| !is_advert(seen, 1));
+    let announced = as_master.find(|seen| matches!(seen.what, What::Announcement(_)))?.at;
     let answered = answers(1).find(|at| *at >= broken)?;
     let last = answers(0).next_back()?;
     let advertised = seen.iter().rfind(|seen| is_advert(seen, 0) || resigns(seen))?.at;
