@@ -15,6 +15,13 @@ pub const fn fold(sum: u32) -> u16 {
     sum as u16
 }
 
+/// Folds the sum of two 16-bit words: it carries once.
+#[inline(always)]
+const fn fold_two(one: u16, other: u16) -> u16 {
+    let sum = one as u32 + other as u32;
+    (sum + (sum >> 16)) as u16
+}
+
 /// What a sum changes by when `old` becomes `new`: `~m + m'`, folded.
 #[must_use]
 #[inline(always)]
@@ -28,7 +35,7 @@ pub fn delta<A: Address>(old: &ConnectionKey<A>, new: &ConnectionKey<A>) -> u16 
 pub fn header_delta<A: Address>(old: &ConnectionKey<A>, new: &ConnectionKey<A>) -> u16 {
     let addresses =
         difference(old.source.sum() + old.destination.sum(), new.source.sum() + new.destination.sum());
-    fold(addresses as u32 + TTL_DECREMENT as u32)
+    fold_two(addresses, TTL_DECREMENT)
 }
 
 /// What an IPv4 header's sum changes by when one is taken off its TTL, the high byte of its word.
@@ -38,14 +45,14 @@ pub const TTL_DECREMENT: u16 = !0x0100u16.to_be();
 #[must_use]
 #[inline(always)]
 pub const fn difference(old: u32, new: u32) -> u16 {
-    fold(!fold(old) as u32 + fold(new) as u32)
+    fold_two(!fold(old), fold(new))
 }
 
 /// A checksum field after its data changed by `delta`.
 #[must_use]
 #[inline(always)]
 pub const fn update(checksum: u16, delta: u16) -> u16 {
-    !fold(!checksum as u32 + delta as u32)
+    !fold_two(!checksum, delta)
 }
 
 /// The folded sum of a pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1): what a sender that leaves the checksum

@@ -9,7 +9,6 @@ use lb_common::{
 
 use crate::{
     parse::{Arrival, Datagram},
-    verdict::Verdict,
     vlan::Tags,
 };
 
@@ -17,8 +16,6 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Desk<A> {
-    /// Why the packet is here.
-    pub errand: Errand,
     /// The packet.
     pub arrival: Arrival<A>,
     /// Whether the short way has found its connection.
@@ -41,29 +38,6 @@ pub struct Desk<A> {
     pub key: ConnectionKey<A>,
     /// Whose template is looked for.
     pub template: TemplateKey<A>,
-}
-
-impl<A> Desk<A> {
-    /// Takes a packet that arrived on `interface` and whose IP header is at `network`; it has no verdict yet.
-    #[inline(always)]
-    pub const fn take(&mut self, errand: Errand, interface: u32, network: usize) -> Option<Verdict> {
-        self.errand = errand;
-        self.arrival.interface = interface;
-        self.arrival.datagram.network = network as u16;
-        None
-    }
-}
-
-/// Why a packet is on the desk, and with that which way it goes from there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Errand {
-    /// A segment or datagram.
-    Datagram,
-    /// A fragment; of the arrival only the interface and the offset of the IP header are there.
-    Fragment,
-    /// ICMP; of the arrival only the interface and the offset of the IP header are there.
-    Icmp,
 }
 
 /// A desk for each family.
@@ -114,7 +88,6 @@ fn empty<A: Address>(address: A) -> Desk<A> {
     let arrival =
         Arrival { datagram, interface: 0, partial: false, generation: 0, ticks_per_second: 0, now: 0 };
     Desk {
-        errand: Errand::Datagram,
         arrival,
         known: false,
         entry,

@@ -5,19 +5,18 @@
 //! kernel verifies each of them apart from the others.
 
 use lb_common::{
-    addr::{Protocol, V4, V6},
+    addr::{V4, V6},
     connection::{Connection, flags},
-    counter::Row,
     mark::NOBODY,
     outcome::{Disposition, Outcome},
     service::{Interface, interface},
-    tcp::header::{ACK, FIN, RST, SYN},
 };
 
 use crate::{
     answer,
     connection::RealAddress,
-    desk::{Desk, Errand, Workspace},
+    desk::{Desk, Workspace},
+    express::express,
     fragment::{self, Fragmented},
     headers::{Ethernet, ether_type, protocol},
     icmp::Icmp,
@@ -39,20 +38,22 @@ use crate::{
 pub enum Step {
     /// The packet has ended.
     Ended(Verdict),
-    /// It is on the IPv4 desk.
-    Longer4,
-    /// It is on the IPv6 desk.
-    Longer6,
+    /// It is IPv4, and this is the word of its verdict or of what becomes of it.
+    V4(u32),
+    /// It is IPv6.
+    V6(u32),
     /// It has VLAN tags: see [`vlan::arrive`].
     Tagged,
 }
 
 /// Length of the Ethernet header: where IP begins.
-const NETWORK: usize = size_of::<Ethernet>();
+pub(crate) const NETWORK: usize = size_of::<Ethernet>();
 
 /// The ways of a packet on the desk.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Way {
+    /// Reads it, of any form.
+    Read,
     /// A fragment: [`crate::fragment`].
     Fragment,
     /// ICMP: `quote`.
@@ -67,14 +68,19 @@ pub enum Way {
     Answer(u32),
 }
 
-/// Leads a packet on the desk along its ways: `walk` goes one of them and returns the word of a verdict, or
-/// [`GOES_ON`](verdict::GOES_ON).
+/// Leads a packet that has come as far as `word` says along its ways: `walk` goes one of them and returns such a word.
 #[inline(always)]
-pub fn follow(errand: Errand, mut walk: impl FnMut(Way) -> u32) -> Verdict {
-    let mut word = match errand {
-        Errand::Icmp => walk(Way::Icmp),
-        Errand::Fragment => walk(Way::Fragment),
-        Errand::Datagram => verdict::GOES_ON,
+pub fn follow(mut word: u32, mut walk: impl FnMut(Way) -> u32) -> Verdict {
+    if verdict::is_end(word) {
+        return Verdict::from_word(word);
+    }
+    if word == verdict::UNREAD {
+        word = walk(Way::Read);
+    }
+    word = match word {
+        verdict::FRAGMENT => walk(Way::Fragment),
+        verdict::ICMP => walk(Way::Icmp),
+        word => word,
     };
     if word != verdict::GOES_ON {
         return Verdict::from_word(word);
@@ -104,6 +110,7 @@ pub fn walk<A: Icmp + Fragmented + RealAddress, P: Packet, T: Tables<A>>(
     way: Way,
 ) -> u32 {
     match way {
+        Way::Read => read(packet, tables, desk),
         Way::Fragment => fragment::fragment(packet, tables, desk),
         Way::Icmp => quote::translate(packet, tables, desk).to_word(),
         Way::Connection => follow_connection(packet, tables, desk),
@@ -119,7 +126,8 @@ pub fn forward<P: Packet, T: Tables<V4> + Tables<V6>>(
     tables: &mut T,
     workspace: &mut Workspace,
 ) -> Verdict {
-    let verdict = match known(packet, tables, workspace) {
+    let interface = tables.interface(packet.interface()).copied();
+    let verdict = match known(packet, tables, workspace, interface) {
         Step::Tagged => match vlan::arrive(packet, tables, &mut workspace.tags) {
             verdict::GOES_ON => {
                 let step = vlan::known(packet, tables, workspace);
@@ -143,110 +151,75 @@ fn lead<P: Packet, T: Tables<V4> + Tables<V6>>(
     match step {
         Step::Ended(verdict) => verdict,
         Step::Tagged => Outcome::NotIp.into(),
-        Step::Longer4 => follow(workspace.v4.errand, |way| walk(packet, tables, &mut workspace.v4, way)),
-        Step::Longer6 => follow(workspace.v6.errand, |way| walk(packet, tables, &mut workspace.v6, way)),
+        Step::V4(word) => follow(word, |way| walk(packet, tables, &mut workspace.v4, way)),
+        Step::V6(word) => follow(word, |way| walk(packet, tables, &mut workspace.v6, way)),
     }
 }
 
-/// The short way.
+/// The short way of a packet that arrived on this interface.
 #[inline(always)]
 pub fn known<P: Packet, T: Tables<V4> + Tables<V6>>(
     packet: &mut P,
     tables: &mut T,
     workspace: &mut Workspace,
+    interface: Option<Interface>,
 ) -> Step {
     let Some(ethernet) = packet.get::<Ethernet>(0) else { return Step::Ended(Outcome::NotIp.into()) };
     let version = ethernet.ether_type.get();
     if version != ether_type::IPV4 && version != ether_type::IPV6 {
         return if vlan::is_tag(version) { Step::Tagged } else { Step::Ended(Outcome::NotIp.into()) };
     }
-    let interface = match tables.interface(packet.interface()) {
+    let interface = match interface {
         Some(interface) if interface.flags & interface::ATTACHED != 0 => interface,
         _ => return Step::Ended(Outcome::UnattachedInterface.into()),
     };
-    if interface.mac.0 != ethernet.destination {
+    let (own, asked) = (interface.mac.0, ethernet.destination);
+    if (own[0] ^ asked[0]) | (own[1] ^ asked[1]) | (own[2] ^ asked[2]) != 0 {
         return Step::Ended(Outcome::ForeignMac.into());
     }
-    let partial = is_partial(interface);
+    // Senders there may leave checksums to their hardware, which then is this host.
+    let partial = interface.flags & interface::VIRTUAL != 0;
     if version == ether_type::IPV4 {
-        network(packet, tables, &mut workspace.v4, partial).map_or(Step::Longer4, Step::Ended)
+        Step::V4(express(packet, tables, &mut workspace.v4, partial))
     } else {
-        network(packet, tables, &mut workspace.v6, partial).map_or(Step::Longer6, Step::Ended)
+        Step::V6(express(packet, tables, &mut workspace.v6, partial))
     }
 }
 
-/// Senders on this interface may leave checksums to their hardware, which then is this host.
+/// Reads a packet of any form from its IP header on, and puts it on the desk if it goes on.
 #[inline(always)]
-const fn is_partial(interface: &Interface) -> bool {
-    interface.flags & interface::VIRTUAL != 0
-}
-
-/// The short way from the IP header on; `None` when the packet is on the desk. Not inlined, so that the longer way, called
-/// when this has returned, has all of the stack.
-#[inline(never)]
-fn network<A: Ip, P: Packet, T: Tables<A>>(
-    packet: &mut P,
-    tables: &mut T,
-    desk: &mut Desk<A>,
-    partial: bool,
-) -> Option<Verdict> {
-    let Some(network) = A::read(packet, NETWORK) else { return Some(Outcome::MalformedForeign.into()) };
+fn read<A: Ip, P: Packet, T: Tables<A>>(packet: &P, tables: &mut T, desk: &mut Desk<A>) -> u32 {
+    let Some(network) = A::read(packet, NETWORK) else {
+        return Verdict::from(Outcome::MalformedForeign).to_word();
+    };
     if !network.sound || !network.whole {
-        return Some(ours_or(tables, &network, Outcome::MalformedIp, Outcome::MalformedForeign));
+        return ours_or(tables, &network, Outcome::MalformedIp, Outcome::MalformedForeign).to_word();
     }
     if network.fragment {
-        return desk.take(Errand::Fragment, packet.interface(), NETWORK);
+        return verdict::FRAGMENT;
     }
-    let datagram = match datagram(packet, NETWORK, &network) {
-        Ok(datagram) => datagram,
+    match datagram(packet, NETWORK, &network) {
+        Ok(datagram) => desk.arrival.datagram = datagram,
         Err(Unreadable::Malformed) => {
-            return Some(ours_or(tables, &network, Outcome::MalformedTransport, Outcome::MalformedForeign));
+            return ours_or(tables, &network, Outcome::MalformedTransport, Outcome::MalformedForeign)
+                .to_word();
         }
         Err(Unreadable::Protocol) => {
-            return Some(match network.protocol {
-                protocol::ICMP | protocol::ICMPV6 => {
-                    return desk.take(Errand::Icmp, packet.interface(), NETWORK);
-                }
-                _ => Outcome::OtherProtocol.into(),
-            });
+            return match network.protocol {
+                protocol::ICMP | protocol::ICMPV6 => verdict::ICMP,
+                _ => Verdict::from(Outcome::OtherProtocol).to_word(),
+            };
         }
-    };
+    }
+    let datagram = &desk.arrival.datagram;
     if !tables.concerns(datagram.key.source, datagram.key.destination) {
-        return Some(Outcome::NoService.into());
+        return Verdict::from(Outcome::NoService).to_word();
     }
-    let now = tables.now();
-    let Some(settings) = tables.settings() else { return Some(Outcome::UnattachedInterface.into()) };
-    let lapsed = settings.has_lapsed(now);
-    let arrival = Arrival {
-        datagram,
-        interface: packet.interface(),
-        partial,
-        generation: settings.generation,
-        ticks_per_second: settings.ticks_per_second,
-        now,
-    };
-    // From here on in one place only: a second one is as many words to copy.
-    let datagram = &arrival.datagram;
-    let entry = tables.connection(datagram.protocol, &datagram.key);
-    desk.known = entry.is_some();
-    if let Some(entry) = entry
-        && entry.generation == arrival.generation
-        && datagram.flags & (SYN | FIN | RST | ACK) == ACK
-        && !lapsed
-        && datagram.ttl > 1
-        && datagram.packet_length() <= entry.next_hop.mtu as usize
-        && !(is_stale(entry, &arrival) && datagram.protocol == Protocol::Udp)
-    {
-        touch(entry, &arrival);
-        let (real_server, reply) = (entry.real_server, entry.flags & flags::REPLY != 0);
-        let verdict =
-            deliver(packet, &arrival, entry, Exit::Wire(&entry.next_hop), Outcome::Forwarded.into());
-        tables.count(real_server, Row::of(reply), datagram.packet_length() as u64);
-        return Some(verdict);
+    desk.known = tables.connection(datagram.protocol, &datagram.key).is_some();
+    if !desk.arrival.complete(tables) {
+        return Verdict::from(Outcome::UnattachedInterface).to_word();
     }
-    desk.errand = Errand::Datagram;
-    desk.arrival = arrival;
-    None
+    verdict::GOES_ON
 }
 
 /// Only what is for a VIP is ever dropped.
@@ -342,16 +315,16 @@ fn fit<A: Ip, P: Packet, T: Tables<A>>(packet: &P, tables: &mut T, desk: &mut De
 
 /// Notes when the entry was last used, at most once a second: a cache line that is only read stays where it is.
 #[inline(always)]
-pub(crate) const fn touch<A>(entry: &mut Connection<A>, arrival: &Arrival<A>) {
-    if is_stale(entry, arrival) {
-        entry.last_seen = arrival.now;
+pub(crate) const fn touch<A>(entry: &mut Connection<A>, now: u32, ticks_per_second: u32) {
+    if is_stale(entry, now, ticks_per_second) {
+        entry.last_seen = now;
     }
 }
 
 /// Not used for a second. A datagram then goes the longer way, where the other direction is looked after.
 #[inline(always)]
-const fn is_stale<A>(entry: &Connection<A>, arrival: &Arrival<A>) -> bool {
-    arrival.now.wrapping_sub(entry.last_seen) >= arrival.ticks_per_second
+pub(crate) const fn is_stale<A>(entry: &Connection<A>, now: u32, ticks_per_second: u32) -> bool {
+    now.wrapping_sub(entry.last_seen) >= ticks_per_second
 }
 
 /// Translates the packet as its entry says; it then ends as `sent`, unless the kernel has to deliver it.

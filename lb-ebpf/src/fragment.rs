@@ -147,6 +147,8 @@ pub fn fragment<A: Fragmented + RealAddress, P: Packet, T: Tables<A>>(
     if !desk.arrival.complete(tables) {
         return Verdict::from(Outcome::UnattachedInterface).to_word();
     }
+    // No hardware completes the checksum of a packet in parts.
+    desk.arrival.partial = false;
     if piece.is_first() {
         first(packet, tables, desk, &network, piece)
     } else {

@@ -233,6 +233,37 @@ pub struct Udp {
     pub checksum: u16,
 }
 
+macro_rules! fronts {
+    ($($(#[$doc:meta])* $name:ident: $network:ty $(, $transport:ty)?;)+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+        #[repr(C)]
+        pub struct $name {
+            /// The link header.
+            pub ethernet: Ethernet,
+            /// The IP header.
+            pub network: $network,
+            $(/// The transport header.
+            pub transport: $transport,)?
+        }
+    )+};
+}
+
+fronts! {
+    /// A frame of IPv4 without tags, up to its options.
+    FrontV4: Ipv4;
+    /// A frame of IPv6 without tags, up to its extension headers.
+    FrontV6: Ipv6;
+    /// TCP over IPv4, without tags and IP options.
+    TcpV4: Ipv4, Tcp;
+    /// UDP over IPv4, without tags and IP options.
+    UdpV4: Ipv4, Udp;
+    /// TCP over IPv6, without tags and extension headers.
+    TcpV6: Ipv6, Tcp;
+    /// UDP over IPv6, without tags and extension headers.
+    UdpV6: Ipv6, Udp;
+}
+
 /// Values of [`Ipv4::protocol`] and [`Ipv6::next_header`].
 pub mod protocol {
     /// IPv6 hop-by-hop options.

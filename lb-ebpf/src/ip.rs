@@ -6,7 +6,7 @@ use lb_common::connection::ConnectionKey;
 use crate::{
     checksum,
     headers::{Be16, Be32, Extension, Fragment, Ipv4, Ipv6, Wire32, protocol},
-    packet::Packet,
+    packet::{Header, Packet},
 };
 
 /// What an IP header says.
@@ -43,17 +43,27 @@ pub enum Hop {
 
 /// A version of IP.
 pub trait Ip: Address {
+    /// The header without what may follow it: options or extension headers.
+    type Header: Header;
+
     /// Reads the header at `offset`; `None` when the frame ends within it.
     fn read<P: Packet>(packet: &P, offset: usize) -> Option<Network<Self>>;
 
-    /// Writes translated addresses into the header at `offset`. `delta` is [`checksum::header_delta`]'s.
+    /// Writes translated addresses into a header. `delta` is [`checksum::header_delta`]'s.
+    fn translate(header: &mut Self::Header, translated: &ConnectionKey<Self>, delta: u16, hop: Hop);
+
+    /// [`Ip::translate`] of the header at `offset`; `None` when the frame ends within it.
+    #[inline(always)]
     fn write<P: Packet>(
         packet: &mut P,
         offset: usize,
         translated: &ConnectionKey<Self>,
         delta: u16,
         hop: Hop,
-    ) -> Option<()>;
+    ) -> Option<()> {
+        Self::translate(packet.get_mut(offset)?, translated, delta, hop);
+        Some(())
+    }
 
     /// Whether a router may cut the packet whose header is at `offset` into fragments.
     fn may_fragment<P: Packet>(packet: &P, offset: usize) -> bool;
@@ -76,6 +86,8 @@ const TTL: u8 = 64;
 const DF: u16 = 0x4000;
 
 impl Ip for V4 {
+    type Header = Ipv4;
+
     #[inline(always)]
     fn read<P: Packet>(packet: &P, offset: usize) -> Option<Network<Self>> {
         let header: &Ipv4 = packet.get(offset)?;
@@ -98,14 +110,7 @@ impl Ip for V4 {
     }
 
     #[inline(always)]
-    fn write<P: Packet>(
-        packet: &mut P,
-        offset: usize,
-        translated: &ConnectionKey<Self>,
-        delta: u16,
-        hop: Hop,
-    ) -> Option<()> {
-        let header: &mut Ipv4 = packet.get_mut(offset)?;
+    fn translate(header: &mut Ipv4, translated: &ConnectionKey<Self>, delta: u16, hop: Hop) {
         header.source = Wire32::new(translated.source.to_wire());
         header.destination = Wire32::new(translated.destination.to_wire());
         let delta = match hop {
@@ -116,7 +121,6 @@ impl Ip for V4 {
             Hop::LeftToKernel => checksum::fold(delta as u32 + !checksum::TTL_DECREMENT as u32),
         };
         header.checksum = checksum::update(header.checksum, delta);
-        Some(())
     }
 
     #[inline(always)]
@@ -193,6 +197,8 @@ pub(crate) fn look_behind_extensions<P: Packet>(packet: &P, network: &mut Networ
 const FRAGMENT_RESERVED: u16 = 0x0006;
 
 impl Ip for V6 {
+    type Header = Ipv6;
+
     #[inline(always)]
     fn read<P: Packet>(packet: &P, offset: usize) -> Option<Network<Self>> {
         let header: &Ipv6 = packet.get(offset)?;
@@ -214,20 +220,12 @@ impl Ip for V6 {
     }
 
     #[inline(always)]
-    fn write<P: Packet>(
-        packet: &mut P,
-        offset: usize,
-        translated: &ConnectionKey<Self>,
-        _delta: u16,
-        hop: Hop,
-    ) -> Option<()> {
-        let header: &mut Ipv6 = packet.get_mut(offset)?;
+    fn translate(header: &mut Ipv6, translated: &ConnectionKey<Self>, _delta: u16, hop: Hop) {
         header.source = translated.source.to_wire().map(Wire32::new);
         header.destination = translated.destination.to_wire().map(Wire32::new);
         if hop == Hop::Counted {
             header.hop_limit = header.hop_limit.wrapping_sub(1);
         }
-        Some(())
     }
 
     #[inline(always)]

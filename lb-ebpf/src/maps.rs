@@ -161,11 +161,10 @@ impl<'a> Maps<'a> {
         self.interface(interface).is_some_and(|interface| interface.flags & interface::VIRTUAL == 0)
     }
 
-    /// Counts the end of a packet.
+    /// Counts the end of a packet in the row of [`lb_common::service::Interface::slot`].
     #[inline(always)]
-    pub fn count_end(&self, interface: u32, verdict: Verdict, bytes: u64) {
-        let slot = self.interface(interface).map_or(0, |interface| u32::from(interface.slot));
-        if let Some(counter) = OUTCOMES.get_ptr_mut(slot * OUTCOME_ROW + verdict.number()) {
+    pub fn count_end(&self, slot: u16, verdict: Verdict, bytes: u64) {
+        if let Some(counter) = OUTCOMES.get_ptr_mut(u32::from(slot) * OUTCOME_ROW + verdict.number()) {
             // SAFETY: this CPU's own copy.
             unsafe { (*counter).add(bytes) };
         }

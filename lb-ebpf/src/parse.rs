@@ -3,7 +3,7 @@
 use lb_common::{
     addr::{Address, Port, Protocol},
     connection::ConnectionKey,
-    tcp::header::{ACK, FIN, RST, SYN},
+    tcp::header::{FIN, RST, SYN},
 };
 
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     ip::{Ip, Network},
     packet::Packet,
     tables::Tables,
+    transport::Transport,
 };
 
 /// A TCP segment or UDP datagram.
@@ -54,15 +55,13 @@ pub struct Arrival<A> {
 }
 
 impl<A: Address> Arrival<A> {
-    /// Writes everything but the datagram and the interface, for a packet whose checksum is not to be completed; false before
-    /// the settings are there.
+    /// Writes what the settings and the clock say; false before the settings are there.
     #[inline(always)]
     pub fn complete<T: Tables<A>>(&mut self, tables: &T) -> bool {
         let Some(settings) = tables.settings() else { return false };
         self.generation = settings.generation;
         self.ticks_per_second = settings.ticks_per_second;
         self.now = tables.now();
-        self.partial = false;
         true
     }
 }
@@ -113,32 +112,19 @@ pub fn datagram<A: Ip, P: Packet>(
 ) -> Result<Datagram<A>, Unreadable> {
     let transport = network.payload;
     let available = network.end - transport;
-    let (protocol, source_port, destination_port, flags, checksum) = match network.protocol {
-        protocol::TCP => {
-            let header: &Tcp = packet.get(transport).ok_or(Unreadable::Malformed)?;
-            let header_length = (header.data_offset >> 4) as usize * 4;
-            if header_length < size_of::<Tcp>() || header_length > available {
-                return Err(Unreadable::Malformed);
-            }
-            (Protocol::Tcp, header.source_port, header.destination_port, header.flags, header.checksum)
-        }
-        protocol::UDP => {
-            let header: &Udp = packet.get(transport).ok_or(Unreadable::Malformed)?;
-            let length = header.length.get() as usize;
-            // The first fragment ends before its datagram does.
-            if length < size_of::<Udp>() || !network.fragment && length > available {
-                return Err(Unreadable::Malformed);
-            }
-            (Protocol::Udp, header.source_port, header.destination_port, ACK, header.checksum)
-        }
+    // The first fragment ends before its datagram does.
+    let room = if network.fragment { usize::MAX } else { available };
+    let (protocol, (source_port, destination_port), flags, checksum) = match network.protocol {
+        protocol::TCP => read::<Tcp, P>(packet, transport, available)?,
+        protocol::UDP => read::<Udp, P>(packet, transport, room)?,
         _ => return Err(Unreadable::Protocol),
     };
     Ok(Datagram {
         key: ConnectionKey {
             source: network.source,
             destination: network.destination,
-            source_port: Port::from_wire(source_port),
-            destination_port: Port::from_wire(destination_port),
+            source_port,
+            destination_port,
         },
         protocol,
         flags,
@@ -148,4 +134,19 @@ pub fn datagram<A: Ip, P: Packet>(
         ttl: network.ttl,
         checksum,
     })
+}
+
+/// What the header at `offset` says: protocol, ports, flags, checksum.
+#[inline(always)]
+fn read<H: Transport, P: Packet>(
+    packet: &P,
+    offset: usize,
+    available: usize,
+) -> Result<(Protocol, (Port, Port), u8, u16), Unreadable> {
+    match packet.get::<H>(offset) {
+        Some(header) if header.fits(available) => {
+            Ok((H::PROTOCOL, header.ports(), header.flags(), header.checksum()))
+        }
+        _ => Err(Unreadable::Malformed),
+    }
 }

@@ -17,14 +17,14 @@ use lb_common::{
     outcome::{Disposition, Outcome},
 };
 use lb_ebpf::{
-    desk::{Desk, Workspace},
+    desk::Desk,
     forward::{Step, Way, follow, known, walk},
     mark::{self, Question},
     open::{self, Added, Pointed},
     packet::Packet,
     scan,
     select::{self, Choice, Selection},
-    tables::Tables,
+    tables::{Common, Tables},
     verdict::{GOES_ON, Verdict},
     vlan,
 };
@@ -42,25 +42,26 @@ pub fn xlb(context: XdpContext) -> u32 {
     let mut maps = Maps::new(&context);
     let Some(workspace) = maps::workspace() else { return XDP_PASS };
     let bytes = frame.whole_length();
-    let arrived = frame.interface();
-    let mut verdict = match known(&mut frame, &mut maps, workspace) {
+    let interface = maps.interface(frame.interface()).copied();
+    let slot = interface.map_or(0, |interface| interface.slot);
+    let mut verdict = match known(&mut frame, &mut maps, workspace, interface) {
         Step::Tagged => match xlb_arrive(context.ctx) {
             GOES_ON => {
                 let step = vlan::known(&mut frame, &mut maps, workspace);
-                let verdict = lead(context.ctx, workspace, step);
+                let verdict = lead(context.ctx, step);
                 Verdict::from_word(xlb_depart(context.ctx, verdict.to_word()))
             }
             ended => Verdict::from_word(ended),
         },
-        step => lead(context.ctx, workspace, step),
+        step => lead(context.ctx, step),
     };
     if verdict.is_tagged() {
         verdict = Verdict::from_word(xlb_leave(context.ctx, verdict.to_word()));
     }
-    maps.count_end(arrived, verdict, bytes);
+    maps.count_end(slot, verdict, bytes);
     if verdict == Outcome::Unwritable.into() {
         // A defect of ours: say so where somebody looks.
-        error!(&context, "a packet on interface {} could not be changed", arrived);
+        error!(&context, "a packet on interface {} could not be changed", frame.interface());
     }
     match verdict.disposition() {
         Disposition::Pass | Disposition::Kernel => XDP_PASS,
@@ -68,7 +69,10 @@ pub fn xlb(context: XdpContext) -> u32 {
             xlb_tell(context.ctx, verdict.number());
             XDP_DROP
         }
-        Disposition::Send if u32::from(verdict.interface()) == arrived && maps.may_transmit(arrived) => {
+        Disposition::Send
+            if u32::from(verdict.interface()) == frame.interface()
+                && maps.may_transmit(frame.interface()) =>
+        {
             XDP_TX
         }
         // SAFETY: a helper without pointers; it answers XDP_ABORTED for an interface that is gone.
@@ -78,12 +82,12 @@ pub fn xlb(context: XdpContext) -> u32 {
 
 /// Goes on after the first step with a packet without tags.
 #[inline(always)]
-fn lead(context: *mut xdp_md, workspace: &Workspace, step: Step) -> Verdict {
+fn lead(context: *mut xdp_md, step: Step) -> Verdict {
     match step {
         Step::Ended(verdict) => verdict,
         Step::Tagged => Outcome::NotIp.into(),
-        Step::Longer4 => follow(workspace.v4.errand, |way| walk_v4(context, way)),
-        Step::Longer6 => follow(workspace.v6.errand, |way| walk_v6(context, way)),
+        Step::V4(word) => follow(word, |way| walk_v4(context, way)),
+        Step::V6(word) => follow(word, |way| walk_v6(context, way)),
     }
 }
 
@@ -118,11 +122,12 @@ pub extern "C" fn xlb_leave(context: *mut xdp_md, verdict: u32) -> u32 {
 }
 
 macro_rules! ways {
-    ($family:ident, $walk:ident, $fragment:ident, $icmp:ident, $connection:ident, $begin:ident, $send:ident, $answer:ident) => {
+    ($family:ident, $walk:ident, $read:ident, $fragment:ident, $icmp:ident, $connection:ident, $begin:ident, $send:ident, $answer:ident) => {
         /// Goes one way of a packet on this family's desk.
         #[inline(always)]
         fn $walk(context: *mut xdp_md, way: Way) -> u32 {
             match way {
+                Way::Read => $read(context),
                 Way::Fragment => $fragment(context),
                 Way::Icmp => $icmp(context),
                 Way::Connection => $connection(context),
@@ -132,6 +137,7 @@ macro_rules! ways {
             }
         }
 
+        ways!($family, $read, Way::Read);
         ways!($family, $fragment, Way::Fragment);
         ways!($family, $icmp, Way::Icmp);
         ways!($family, $connection, Way::Connection);
@@ -151,8 +157,28 @@ macro_rules! ways {
     };
 }
 
-ways!(v4, walk_v4, xlb_fragment_v4, xlb_icmp_v4, xlb_connection_v4, xlb_begin_v4, xlb_send_v4, xlb_answer_v4);
-ways!(v6, walk_v6, xlb_fragment_v6, xlb_icmp_v6, xlb_connection_v6, xlb_begin_v6, xlb_send_v6, xlb_answer_v6);
+ways!(
+    v4,
+    walk_v4,
+    xlb_read_v4,
+    xlb_fragment_v4,
+    xlb_icmp_v4,
+    xlb_connection_v4,
+    xlb_begin_v4,
+    xlb_send_v4,
+    xlb_answer_v4
+);
+ways!(
+    v6,
+    walk_v6,
+    xlb_read_v6,
+    xlb_fragment_v6,
+    xlb_icmp_v6,
+    xlb_connection_v6,
+    xlb_begin_v6,
+    xlb_send_v6,
+    xlb_answer_v6
+);
 
 // These two take the caller's desk, so that the compiler knows at the call that it changes there. They look it up again: Linux
 // 6.1 takes no key for a map from memory that it knows by an argument alone.

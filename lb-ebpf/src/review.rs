@@ -80,7 +80,7 @@ pub(crate) fn review<A: Ip + RealAddress, P: Packet, T: Tables<A>>(
         return None;
     }
     desk.entry.flags |= connection::seen(datagram.flags);
-    touch(&mut desk.entry, arrival);
+    touch(&mut desk.entry, arrival.now, arrival.ticks_per_second);
     if datagram.protocol == Protocol::Udp {
         let other = tables.connection(Protocol::Udp, &desk.other_key);
         if other.is_none_or(|other| !other.translated.answers(&datagram.key)) {

@@ -11,6 +11,7 @@ use crate::{
     ip::{Hop, Ip},
     packet::Packet,
     parse::Datagram,
+    transport::Transport,
 };
 
 /// A translation with its precomputed changes of the checksums.
@@ -90,7 +91,7 @@ pub fn addresses<A: Ip, P: Packet>(
 ) -> Option<()> {
     let hop = match exit {
         Exit::Wire(next_hop) => {
-            write_link(packet, next_hop)?;
+            write_link(packet.get_mut(0)?, next_hop);
             Hop::Counted
         }
         Exit::Kernel => Hop::LeftToKernel,
@@ -116,17 +117,34 @@ pub(crate) fn sum<A: Ip, P: Packet>(packet: &P, datagram: &Datagram<A>) -> Optio
     packet.sum(datagram.transport as usize, datagram.transport_length())
 }
 
-/// Writes the checksum from scratch; the field in the packet is 0, or the other form of it.
-#[inline(never)]
+#[inline(always)]
 fn compute<A: Ip, P: Packet>(packet: &mut P, datagram: &Datagram<A>, to: &ConnectionKey<A>) -> bool {
-    let Some(sum) = sum(packet, datagram) else { return false };
-    let checksum = !checksum::fold(pseudo_header(datagram, to) as u32 + sum as u32);
-    write_transport(packet, datagram, to, checksum).is_some()
+    let (offset, length, pseudo) =
+        (datagram.transport as usize, datagram.transport_length(), pseudo_header(datagram, to));
+    match datagram.protocol {
+        Protocol::Tcp => finish::<Tcp, P>(packet, offset, length, pseudo),
+        Protocol::Udp => finish::<Udp, P>(packet, offset, length, pseudo),
+    }
+}
+
+/// Writes the checksum of the transport header at `offset` from scratch, with its payload `length` bytes long; the field in the
+/// packet is 0, or the other form of it. `pseudo` is the sum of the pseudo-header. False when a header is not where it was
+/// parsed, which cannot be.
+#[inline(never)]
+pub(crate) fn finish<H: Transport, P: Packet>(
+    packet: &mut P,
+    offset: usize,
+    length: usize,
+    pseudo: u16,
+) -> bool {
+    let Some(sum) = packet.sum(offset, length) else { return false };
+    let Some(header) = packet.get_mut::<H>(offset) else { return false };
+    header.set_checksum(!checksum::fold(pseudo as u32 + sum as u32));
+    true
 }
 
 #[inline(always)]
-fn write_link<P: Packet>(packet: &mut P, next_hop: &NextHop) -> Option<()> {
-    let header: &mut Ethernet = packet.get_mut(0)?;
+pub(crate) const fn write_link(header: &mut Ethernet, next_hop: &NextHop) {
     let ([a, b, c], [d, e, f]) = (next_hop.destination.0, next_hop.source.0);
     header.destination[0] = a;
     header.destination[1] = b;
@@ -134,7 +152,6 @@ fn write_link<P: Packet>(packet: &mut P, next_hop: &NextHop) -> Option<()> {
     header.source[0] = d;
     header.source[1] = e;
     header.source[2] = f;
-    Some(())
 }
 
 #[inline(always)]
@@ -144,22 +161,10 @@ fn write_transport<A: Ip, P: Packet>(
     to: &ConnectionKey<A>,
     checksum: u16,
 ) -> Option<()> {
+    let offset = datagram.transport as usize;
     match datagram.protocol {
-        Protocol::Tcp => {
-            let header: &mut Tcp = packet.get_mut(datagram.transport as usize)?;
-            header.source_port = to.source_port.to_wire();
-            header.destination_port = to.destination_port.to_wire();
-            header.checksum = checksum;
-        }
-        Protocol::Udp => {
-            let header: &mut Udp = packet.get_mut(datagram.transport as usize)?;
-            header.source_port = to.source_port.to_wire();
-            header.destination_port = to.destination_port.to_wire();
-            // 0 means that there is none (RFC 768), and stays; a computed 0 is written as its other form.
-            if datagram.checksum != 0 {
-                header.checksum = if checksum == 0 { 0xffff } else { checksum };
-            }
-        }
+        Protocol::Tcp => packet.get_mut::<Tcp>(offset)?.translate(to, checksum),
+        Protocol::Udp => packet.get_mut::<Udp>(offset)?.translate(to, checksum),
     }
     Some(())
 }

@@ -57,6 +57,16 @@ pub struct Way {
     pub reserved: u16,
 }
 
+/// A connection, and what its packets are judged by.
+pub struct Known<'a, A> {
+    /// The packet's direction.
+    pub entry: &'a mut Connection<A>,
+    /// What holds for every packet.
+    pub settings: Settings,
+    /// [`Common::now`].
+    pub now: u32,
+}
+
 /// Tables that do not depend on the address family.
 pub trait Common {
     /// The clock, in ticks; wraps around.
@@ -155,6 +165,12 @@ pub trait Tables<A: Address>: Common {
 
     /// A proven connection (TCP), or any (UDP).
     fn connection(&mut self, protocol: Protocol, key: &ConnectionKey<A>) -> Option<&mut Connection<A>>;
+
+    /// [`Tables::connection`] with what it is compared to.
+    fn known(&mut self, protocol: Protocol, key: &ConnectionKey<A>) -> Option<Known<'_, A>> {
+        let (settings, now) = (*self.settings()?, self.now());
+        self.connection(protocol, key).map(|entry| Known { entry, settings, now })
+    }
 
     /// Adds one direction, unless the key is there already.
     fn insert(

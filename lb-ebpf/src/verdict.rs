@@ -7,8 +7,24 @@ use lb_common::{
     outcome::{Disposition, Outcome},
 };
 
-/// In place of a verdict's word: the packet has not ended yet.
+/// In place of a verdict's word: the packet has not ended yet. As a segment or datagram it is on the desk.
 pub const GOES_ON: u32 = 0;
+
+/// The same; where it begins is on the desk, and nothing else was read.
+pub const UNREAD: u32 = 1;
+
+/// The same; it is a fragment.
+pub const FRAGMENT: u32 = 2;
+
+/// The same; it is ICMP.
+pub const ICMP: u32 = 3;
+
+/// Whether a word is a verdict's.
+#[must_use]
+#[inline(always)]
+pub const fn is_end(word: u32) -> bool {
+    word > ICMP
+}
 
 /// How a packet ends, and through which interface if it is sent.
 ///
@@ -130,6 +146,7 @@ mod tests {
                 assert_eq!(verdict.interface(), interface);
                 assert_eq!(verdict.disposition(), outcome.disposition());
                 assert_eq!(Verdict::from_word(verdict.to_word()), verdict);
+                assert!(is_end(verdict.to_word()));
             }
         }
     }

@@ -74,7 +74,8 @@ pub fn known<P: Packet, T: Tables<V4> + Tables<V6>>(
     workspace: &mut Workspace,
 ) -> Step {
     let interface = workspace.tags.interface;
-    forward::known(&mut Untagged { packet, interface }, tables, workspace)
+    let device = Common::interface(tables, interface).copied();
+    forward::known(&mut Untagged { packet, interface }, tables, workspace, device)
 }
 
 /// The last step: what passes or goes up to the kernel gets its tags as they were; what is sent gets those of the interface

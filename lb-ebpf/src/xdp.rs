@@ -18,8 +18,8 @@ use lb_ebpf::{
 use crate::{maps, program};
 
 /// The frame of one run of the program.
-pub struct Frame<'a> {
-    context: &'a XdpContext,
+pub struct Frame {
+    context: XdpContext,
 }
 
 /// Less than half of the 65,535 bytes that the verifier lets a header lie behind the frame's first byte.
@@ -37,10 +37,10 @@ pub type Scratch = [u64; CHUNK / 8 + 1];
 /// Chunks of the longest packet that is summed.
 const CHUNKS: usize = 9216 / CHUNK;
 
-impl<'a> Frame<'a> {
+impl Frame {
     #[inline(always)]
-    pub fn new(context: &'a XdpContext) -> Self {
-        Self { context }
+    pub fn new(context: &XdpContext) -> Self {
+        Self { context: XdpContext::new(context.ctx) }
     }
 
     /// Length of the whole frame, in bytes. Of one in several buffers the first has [`FIRST_BUFFER`] bytes at least, so short
@@ -81,7 +81,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-impl Packet for Frame<'_> {
+impl Packet for Frame {
     #[inline(always)]
     fn interface(&self) -> u32 {
         self.context.ingress_ifindex() as u32

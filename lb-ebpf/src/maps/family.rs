@@ -18,7 +18,7 @@ use lb_ebpf::{
     fragment::{FragmentKey, Ports},
     mark::Question,
     open::{Added, Pointed},
-    tables::{Refused, Route, Tables},
+    tables::{Common, Known, Refused, Route, Tables},
 };
 
 use super::{
@@ -143,6 +143,23 @@ macro_rules! tables {
                 };
                 // SAFETY: see the head of `maps`.
                 entry.map(|entry| unsafe { &mut *entry })
+            }
+
+            #[inline(always)]
+            fn known(
+                &mut self,
+                protocol: Protocol,
+                key: &ConnectionKey<$family>,
+            ) -> Option<Known<'_, $family>> {
+                let entry = match protocol {
+                    Protocol::Tcp => $tcp.get_ptr_mut(key),
+                    Protocol::Udp => $udp.get_ptr_mut(key),
+                }?;
+                // Both are asked for before anything is read: a call forgets what was.
+                let now = self.now();
+                let settings = *self.settings()?;
+                // SAFETY: see the head of `maps`.
+                Some(Known { entry: unsafe { &mut *entry }, settings, now })
             }
 
             #[inline(always)]
