@@ -152,7 +152,7 @@ impl Daemon {
             command.output().is_ok_and(|output| output.status.success())
         };
         let process = &mut self.process;
-        wait_until("the daemon to answer", Duration::from_secs(15), || !process.is_running() || answers())?;
+        wait_until("the daemon to answer", Duration::from_secs(60), || !process.is_running() || answers())?;
         if !self.process.is_running() {
             bail!("the daemon ended:\n{}", self.process.log());
         }

@@ -111,7 +111,7 @@ impl Ground {
             Contender::Xlb => {
                 let global = format!("max_connections = {connections}\n");
                 let mut daemon = Daemon::start_with(&site, program, &global, &service::xlb())?;
-                daemon.wait_all_up(Duration::from_secs(15))?;
+                daemon.wait_all_up(Duration::from_secs(60))?;
                 // It forwards without it, and nothing disturbs.
                 daemon.process.kill()?;
             }

@@ -86,7 +86,7 @@ impl Place {
         match self.contender {
             Contender::Xlb => {
                 let daemon = Daemon::start(&self.site, program, &virtual_servers(real))?;
-                daemon.wait_all_up(Duration::from_secs(15))?;
+                daemon.wait_all_up(Duration::from_secs(60))?;
                 self.daemon = Some(daemon);
             }
             Contender::Route => {}

@@ -46,7 +46,7 @@ impl Bed {
         let room = (connections + connections / 16) * if kind == Kind::Udp { 4 } else { 1 };
         let global = format!("max_connections = {room}\n");
         let mut daemon = Daemon::start_with(&site, &subject.program, &global, &configuration())?;
-        daemon.wait_all_up(std::time::Duration::from_secs(15))?;
+        daemon.wait_all_up(std::time::Duration::from_secs(60))?;
         daemon.process.kill()?;
 
         let (outside, inside) =
