@@ -5,7 +5,7 @@
 //! kernel verifies each of them apart from the others.
 
 use lb_common::{
-    addr::{Protocol, V4, V6},
+    addr::{Mac, Protocol, V4, V6},
     connection::{Connection, flags},
     counter::Row,
     mark::NOBODY,
@@ -31,7 +31,7 @@ use crate::{
     tables::{Route, Tables},
     unproven,
     verdict::{self, Verdict},
-    vlan,
+    virtual_mac, vlan,
 };
 
 /// What the short way found.
@@ -164,8 +164,10 @@ pub fn known<P: Packet, T: Tables<V4> + Tables<V6>>(
         Some(interface) if interface.flags & interface::ATTACHED != 0 => interface,
         _ => return Step::Ended(Outcome::UnattachedInterface.into()),
     };
-    if interface.mac.0 != ethernet.destination {
-        return Step::Ended(Outcome::ForeignMac.into());
+    if interface.mac.0 != ethernet.destination
+        && let Some(outcome) = virtual_mac::gate(tables, packet.interface(), Mac(ethernet.destination))
+    {
+        return Step::Ended(outcome.into());
     }
     let partial = is_partial(interface);
     if version == ether_type::IPV4 {

@@ -40,4 +40,5 @@ mod stateless;
 pub mod tables;
 mod unproven;
 pub mod verdict;
+mod virtual_mac;
 pub mod vlan;

@@ -40,7 +40,7 @@ impl Engine {
 fn kind(write: &Write) -> &'static str {
     match write {
         Write::Settings(_) => "settings",
-        Write::Interface(_) | Write::Vlan(_) => "interfaces",
+        Write::Interface(_) | Write::Vlan(_) | Write::VirtualMac(_) => "interfaces",
         Write::RealServer(_) => "real_servers",
         Write::Scheduling(_) | Write::VirtualServer(_) | Write::Name(_) => "virtual_servers",
         Write::MarksV4(_) | Write::MarksV6(_) => "marks",

@@ -155,6 +155,7 @@ fn bring_up(
         links: on_link::read().context("cannot read this machine's addresses")?,
         names: interfaces::names(links),
         leases: slots.assign(&config.vrrp),
+        virtual_macs: std::collections::BTreeMap::new(),
     };
     let rules = sweeper::Rules::default();
     let mut engine = Engine::new(Arc::new(config), overrides, maps, host, clock, Arc::clone(&rules))?;

@@ -94,6 +94,7 @@ impl Daemon {
             links: self.engine.host.links.clone(),
             names: interfaces::names(&links),
             leases: self.elections.slots(&file.vrrp),
+            virtual_macs: std::collections::BTreeMap::new(),
         };
         let old_vrrp = self.engine.file.vrrp.clone();
         let (old_file, old_host) =
