@@ -98,6 +98,7 @@ impl Driver {
             unit.group.stop(now);
             self.flush(&mut unit, now);
         }
+        self.order(Order::Devices(config.virtual_macs().cloned().collect()));
         self.virtual_ones = addresses(&config).collect();
         self.config = config;
         self.watchers.follow(&self.config, &mut self.readings);
@@ -321,7 +322,7 @@ impl Driver {
         let to = if instance.unicast_peers.is_empty() { &everyone[..] } else { &instance.unicast_peers };
         for destination in to {
             let path = Path { source, destination: *destination };
-            match self.links.send(&link_of(&instance), path, &packet.encode_signed(path, sign)) {
+            match self.links.send(&instance, path, &packet.encode_signed(path, sign)) {
                 Ok(()) => member.adverts.sent += 1,
                 Err(error) => {
                     member.adverts.failed += 1;

@@ -231,6 +231,7 @@ impl Unit {
                 .iter()
                 .map(|each| each.address.to_string())
                 .collect(),
+            virtual_mac: member.instance.virtual_mac.as_ref().map(Into::into),
             routes: member.instance.virtual_routes.iter().map(ToString::to_string).collect(),
             rules: member.instance.virtual_rules.iter().map(ToString::to_string).collect(),
             transitions: member.transitions,
