@@ -17,6 +17,8 @@ use crate::given::PATIENCE;
 /// Of both virtual routers.
 const OUTSIDE: &str = "00:00:5e:00:01:33";
 const INSIDE: &str = "00:00:5e:00:01:34";
+/// Another virtual address, of a network in which the balancers have no other one.
+const APART: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 100);
 const INTERVAL: Duration = Duration::from_millis(200);
 
 struct Scene {
@@ -25,17 +27,24 @@ struct Scene {
 }
 
 impl Scene {
-    fn set() -> Result<Self> {
+    /// Both daemons run, and the first is master. Clients use `vip`, beside which there is always [`VIP`].
+    fn set(vip: Ipv4Addr) -> Result<Self> {
         let cluster = Cluster::create(3)?;
         let mut pool =
-            format!("[[virtual_server]]\nname = \"web\"\naddress = \"{VIP}:80\"\nscheduler = \"mh\"\n");
+            format!("[[virtual_server]]\nname = \"web\"\naddress = \"{vip}:80\"\nscheduler = \"mh\"\n");
         pool += "check = { type = \"tcp\", interval = \"1s\", fall = 60 }\nreal_server = [\n";
         for server in &cluster.servers {
             writeln!(pool, "  {{ address = \"{}:8080\" }},", server.v4)?;
         }
         pool += "]\n";
         let start = |number: usize| {
-            let text = format!("{pool}{}", cluster.elections_with(number, INTERVAL, "use_vmac = true"));
+            let elections = cluster.elections_with(number, INTERVAL, "use_vmac = true");
+            let elections = if vip == VIP {
+                elections
+            } else {
+                elections.replace(&format!("\"{VIP}/24\""), &format!("\"{VIP}/24\", \"{vip}/24\""))
+            };
+            let text = format!("{pool}{elections}");
             Daemon::start_with(&cluster.balancers[number], &built_program()?, &cluster.global(), &text)
         };
         let daemons = [start(0)?, start(1)?];
@@ -111,7 +120,7 @@ impl Scene {
 
 #[test]
 fn a_client_keeps_the_virtual_mac_address_through_takeovers_and_its_packets_stay_in_xdp() -> Result<()> {
-    let mut scene = Scene::set()?;
+    let mut scene = Scene::set(VIP)?;
     let vip: SocketAddr = (VIP, 80).into();
     let sources = [Ipv4Addr::new(198, 51, 100, 200)];
     let streams = Streams::start(&scene.cluster.client, &sources, vip, &scene.cluster.files())?;
@@ -158,8 +167,31 @@ fn a_client_keeps_the_virtual_mac_address_through_takeovers_and_its_packets_stay
 }
 
 #[test]
+fn a_client_in_a_network_of_the_virtual_address_alone_is_answered_from_xdp() -> Result<()> {
+    let scene = Scene::set(APART)?;
+    scene.cluster.client.ip("address add 203.0.113.200/24 dev eth0")?;
+    let load = Load::start(&scene.cluster.client, &[(APART, 80).into()], 2)?;
+    load.next(300, PATIENCE)?;
+    let route = scene.host(0).ip("route get 203.0.113.200")?;
+    ensure!(route.contains("dev vrrp.51"), "the kernel's way leads through the device: {route}");
+    ensure!(Scene::neighbour(&scene.cluster.client, APART)? == OUTSIDE);
+    let (forwarded, kernel) = (scene.ended(0, "forwarded")?, scene.ended(0, "kernel_route")?);
+    let before = load.answers().total();
+    load.next(1000, PATIENCE)?;
+    let requests = load.answers().total() - before;
+    ensure!(
+        scene.ended(0, "forwarded")? - forwarded >= 4 * requests,
+        "not all of {requests} requests in XDP"
+    );
+    ensure!(scene.ended(0, "kernel_route")? == kernel, "some went through the kernel");
+    let failed = load.answers().failures;
+    ensure!(failed.is_empty(), "{failed:?}");
+    Ok(())
+}
+
+#[test]
 fn a_killed_daemons_device_is_removed_by_unload_and_a_foreign_one_is_refused() -> Result<()> {
-    let mut scene = Scene::set()?;
+    let mut scene = Scene::set(VIP)?;
     scene.daemons[0].process.signal(Signal::SIGKILL)?;
     scene.is_owned_by(1)?;
     ensure!(scene.device(0) == Some(true), "what is killed leaves its device");
