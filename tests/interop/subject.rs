@@ -18,8 +18,11 @@ use tokio::{
 fn config(json: &Value) -> Vrrp {
     let mut instances: Vec<_> = json["instances"].as_array().unwrap().iter().map(instance).collect();
     let group = instances.iter().map(|instance| instance.name.clone()).collect();
-    let sync_groups =
-        if json["sync"] == true { vec![SyncGroup { name: "all".into(), group }] } else { vec![] };
+    let sync_groups = if json["sync"] == true {
+        vec![SyncGroup { name: "all".into(), group, notify: Notify::default() }]
+    } else {
+        vec![]
+    };
     let scripts = json["script"].as_object().map(|script| Script {
         name: "script".into(),
         command: strings(&script["command"]),

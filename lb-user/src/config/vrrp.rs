@@ -42,10 +42,18 @@ impl Vrrp {
         self.instances.iter().filter_map(|each| each.virtual_mac.as_ref())
     }
 
+    /// The sync group of an instance.
+    #[must_use]
+    pub fn group_of(&self, instance: &str) -> Option<&SyncGroup> {
+        self.sync_groups.iter().find(|group| group.group.iter().any(|name| name == instance))
+    }
+
     /// Whether there is anything to be run when a state changes.
     #[must_use]
     pub fn notifies(&self) -> bool {
-        self.instances.iter().any(|each| each.notify != Notify::default())
+        let instances = self.instances.iter().map(|each| &each.notify);
+        let mut all = instances.chain(self.sync_groups.iter().map(|group| &group.notify));
+        all.any(|notify| *notify != Notify::default())
     }
 }
 
@@ -213,4 +221,6 @@ pub struct SyncGroup {
     pub name: String,
     /// Names of its instances, at least one. Ties are broken on the first that hears one.
     pub group: Vec<String>,
+    /// What is run when all of them have changed to one state.
+    pub notify: Notify,
 }

@@ -17,7 +17,7 @@ use crate::{
         alarms::Alarms,
         keeper::{Order, lifetime},
         links::{LinkId, Links, is_on, link_of},
-        notify::Notifier,
+        notify::{Notifier, Whose},
         reject::Reject,
         router::{Action, MISSED},
         script::ScriptUser,
@@ -282,11 +282,16 @@ impl Driver {
                 Action::Entered(state) => {
                     let priority = unit.priority(index);
                     unit.members[index].entered(state);
-                    self.notifier.notify(&instance.notify, &instance.name, state, priority);
+                    self.notifier.notify(&instance.notify, Whose::Instance(&instance.name, priority), state);
                     let name = instance.name.clone();
                     self.publish(Event::State { instance: name, state, priority });
                 }
             }
+        }
+        if let Some((first, state)) = unit.agreed()
+            && let Some(group) = self.config.group_of(first)
+        {
+            self.notifier.notify(&group.notify, Whose::Group(&group.name), state);
         }
     }
 

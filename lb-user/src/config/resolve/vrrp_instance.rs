@@ -120,7 +120,7 @@ pub(super) fn read(section: &mut Section<'_>, host: &Host) -> Draft {
         authentication: authentication(section, host),
         trackers: references(section),
         announce: section.section("announce", read_announce).unwrap_or_default(),
-        notify: section.section("notify", |notify| read_notify(notify, host)).unwrap_or_default(),
+        notify: notify(section, host),
     };
     if !draft.preempt && !draft.preempt_delay.is_zero() {
         let at = section.key_span("preempt_delay");
@@ -164,6 +164,11 @@ fn pause(
         pause if pause.is_zero() || pause >= Duration::from_secs(1) => Ok(pause),
         _ => Err(Wrong::value("a duration of at least 1s", "is shorter")),
     }
+}
+
+/// The key `notify` of an instance or a sync group.
+pub(super) fn notify(section: &mut Section<'_>, host: &Host) -> Notify {
+    section.section("notify", |notify| read_notify(notify, host)).unwrap_or_default()
 }
 
 fn read_notify(section: &mut Section<'_>, host: &Host) -> Notify {
