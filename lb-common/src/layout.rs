@@ -1,7 +1,7 @@
 //! Names of the maps, and the version of what is in them.
 
 /// Raised whenever a key, a value or the meaning of a field changes. Pinned maps of another version are not adopted.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Names of the maps, the same in the object, in the pin directory and in `bpftool`.
 pub mod map {
@@ -13,6 +13,8 @@ pub mod map {
     pub const CONCERNS: &str = "CONCERNS";
     /// `VlanKey` -> index of the VLAN device.
     pub const VLANS: &str = "VLANS";
+    /// `VirtualMacKey` -> slot of the lease of the virtual router's master.
+    pub const VIRTUAL_MACS: &str = "VIRTUAL_MACS";
     /// Interface slot and outcome -> `Counter`, per CPU.
     pub const OUTCOMES: &str = "OUTCOMES";
     /// `VipKey<V4>` -> slot of its lease, 0 when it needs none.

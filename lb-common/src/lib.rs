@@ -20,4 +20,5 @@ pub mod script;
 pub mod service;
 pub mod tcp;
 pub mod template;
+pub mod virtual_mac;
 pub mod vlan;

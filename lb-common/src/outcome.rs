@@ -95,7 +95,8 @@ outcomes! {
     /// A reply larger than the way to the client takes, and not to be fragmented: the kernel answers the real server.
     Oversized = "oversized", Pass;
 
-    /// Of a VIP that this node has lost or not won yet, where the kernel would answer in the owner's place.
+    /// Of a VIP that this node has lost or not won yet, where the kernel would answer in the owner's place; or for the virtual
+    /// MAC address of such a node.
     Disowned = "disowned", Drop;
     /// For a VIP: IP header length, total length or version do not add up.
     MalformedIp = "malformed_ip", Drop;

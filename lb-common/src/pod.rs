@@ -10,6 +10,7 @@ use crate::{
     script::Script,
     service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer},
     template::{Template, TemplateKey},
+    virtual_mac::VirtualMacKey,
     vlan::VlanKey,
 };
 
@@ -45,6 +46,7 @@ pod!(
     TemplateKey<V6>,
     VipKey<V4>,
     VipKey<V6>,
+    VirtualMacKey,
     VirtualServer,
     VlanKey,
 );

@@ -154,7 +154,8 @@ pub struct Load {
     pub inactive: u64,
 }
 
-/// An interface that the program is attached to, or a VLAN device on one; found by its index.
+/// An interface that the program is attached to, or a device on one: of a VLAN, or of a virtual router's MAC address; found by
+/// its index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Interface {
@@ -164,17 +165,24 @@ pub struct Interface {
     pub flags: u16,
     /// Largest IP packet, in bytes.
     pub mtu: u16,
-    /// Its row in the outcome counters; 0 of a VLAN device, whose frames are counted where they arrive.
+    /// Its row in the outcome counters; 0 of a device on another interface, whose frames are counted where they arrive.
     pub slot: u16,
-    /// Of a VLAN device, index of the interface that its frames arrive and leave on; else 0.
+    /// Of a device on another interface, index of the interface that its frames arrive and leave on; else 0.
     pub parent: u16,
-    /// The outer tag of a VLAN device's frames.
+    /// The outer tag of a VLAN device's frames; of other devices none.
     pub outer: Tag,
     /// The inner one, if they have two.
     pub inner: Tag,
 }
 
 impl Interface {
+    /// Whether it is the device of a virtual router: what the kernel routes through it leaves through its parent.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_virtual_router(&self) -> bool {
+        self.parent != 0 && self.outer.id == 0
+    }
+
     /// What [`crate::connection::NextHop::interface`] is for packets that leave through this interface, whose index is
     /// given.
     #[must_use]

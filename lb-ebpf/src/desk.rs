@@ -40,6 +40,26 @@ pub struct Desk<A> {
     pub template: TemplateKey<A>,
 }
 
+/// Where the desk of a family is found when a packet needs it. Most do not.
+pub trait Desks<A> {
+    /// The desk.
+    fn desk(&mut self) -> Option<&mut Desk<A>>;
+}
+
+impl Desks<V4> for Workspace {
+    #[inline(always)]
+    fn desk(&mut self) -> Option<&mut Desk<V4>> {
+        Some(&mut self.v4)
+    }
+}
+
+impl Desks<V6> for Workspace {
+    #[inline(always)]
+    fn desk(&mut self) -> Option<&mut Desk<V6>> {
+        Some(&mut self.v6)
+    }
+}
+
 /// A desk for each family.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]

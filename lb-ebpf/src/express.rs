@@ -14,7 +14,7 @@ use lb_common::{
 
 use crate::{
     checksum,
-    desk::Desk,
+    desk::Desks,
     forward::{NETWORK, is_stale, touch},
     headers::{
         Ethernet, FrontV4, FrontV6, Ipv4, Ipv6, Tcp, TcpV4, TcpV6, Udp, UdpV4, UdpV6, Wire32, protocol,
@@ -24,7 +24,7 @@ use crate::{
     rewrite,
     tables::{Known, Tables},
     transport::Transport,
-    verdict::{GOES_ON, UNREAD, Verdict},
+    verdict::{self, GOES_ON, UNREAD, Verdict},
 };
 
 /// A version of IP in frames of the usual form.
@@ -147,32 +147,36 @@ impl Usual for V6 {
 /// The short way: the word of a verdict, or what becomes of the packet on the desk. Not inlined, so that the longer way, called
 /// when this has returned, has all of the stack.
 #[inline(never)]
-pub(crate) fn express<A: Usual, P: Packet, T: Tables<A>>(
-    packet: &mut P,
-    tables: &mut T,
-    desk: &mut Desk<A>,
-    partial: bool,
-) -> u32 {
+pub(crate) fn express<A, P, T, D>(packet: &mut P, tables: &mut T, desks: &mut D, partial: bool) -> u32
+where
+    A: Usual,
+    P: Packet,
+    T: Tables<A>,
+    D: Desks<A>,
+{
     let word = match packet.get::<A::Front>(0).map(A::protocol) {
-        Some(protocol::TCP) => go::<A, A::Tcp, P, T>(packet, tables, desk, partial),
-        Some(protocol::UDP) => go::<A, A::Udp, P, T>(packet, tables, desk, partial),
+        Some(protocol::TCP) => go::<A, A::Tcp, P, T, D>(packet, tables, desks, partial),
+        Some(protocol::UDP) => go::<A, A::Udp, P, T, D>(packet, tables, desks, partial),
         _ => UNREAD,
     };
-    if word == UNREAD || word == GOES_ON {
-        desk.arrival.interface = packet.interface();
-        desk.arrival.partial = partial;
-        desk.arrival.datagram.network = NETWORK as u16;
+    if verdict::is_end(word) {
+        return word;
     }
+    let Some(desk) = desks.desk() else { return Verdict::from(Outcome::Unwritable).to_word() };
+    desk.arrival.interface = packet.interface();
+    desk.arrival.partial = partial;
+    desk.arrival.datagram.network = NETWORK as u16;
     word
 }
 
 #[inline(always)]
-fn go<A, F, P, T>(packet: &mut P, tables: &mut T, desk: &mut Desk<A>, partial: bool) -> u32
+fn go<A, F, P, T, D>(packet: &mut P, tables: &mut T, desks: &mut D, partial: bool) -> u32
 where
     A: Usual,
     F: Whole<Network = A::Header>,
     P: Packet,
     T: Tables<A>,
+    D: Desks<A>,
 {
     let protocol = F::Transport::PROTOCOL;
     let frame_length = packet.length();
@@ -189,7 +193,6 @@ where
     }
     let known = tables.known(protocol, &key);
     let is_known = known.is_some();
-    desk.known = known.is_some();
     // What is needed from here on is read again: that is cheaper than to keep it over the lookups.
     let (tcp_flags, ttl, checksum) = (transport.flags(), A::ttl(network), transport.checksum());
     if let Some(Known { entry, settings, now }) = known
@@ -220,6 +223,7 @@ where
         tables.count(real_server, Row::of(reply), length as u64);
         return verdict.to_word();
     }
+    let Some(desk) = desks.desk() else { return Verdict::from(Outcome::Unwritable).to_word() };
     desk.known = is_known;
     let datagram = &mut desk.arrival.datagram;
     datagram.key.copy_from(&self::key::<A, F>(network, transport));

@@ -5,7 +5,7 @@
 //! kernel verifies each of them apart from the others.
 
 use lb_common::{
-    addr::{V4, V6},
+    addr::{Mac, V4, V6},
     connection::{Connection, flags},
     mark::NOBODY,
     outcome::{Disposition, Outcome},
@@ -15,7 +15,7 @@ use lb_common::{
 use crate::{
     answer,
     connection::RealAddress,
-    desk::{Desk, Workspace},
+    desk::{Desk, Desks, Workspace},
     express::express,
     fragment::{self, Fragmented},
     headers::{Ethernet, ether_type, protocol},
@@ -30,7 +30,7 @@ use crate::{
     tables::{Route, Tables},
     unproven,
     verdict::{self, Verdict},
-    vlan,
+    virtual_mac, vlan,
 };
 
 /// What the short way found.
@@ -130,7 +130,8 @@ pub fn forward<P: Packet, T: Tables<V4> + Tables<V6>>(
     let verdict = match known(packet, tables, workspace, interface) {
         Step::Tagged => match vlan::arrive(packet, tables, &mut workspace.tags) {
             verdict::GOES_ON => {
-                let step = vlan::known(packet, tables, workspace);
+                let interface = workspace.tags.interface();
+                let step = vlan::known(packet, tables, workspace, interface);
                 let verdict = lead(packet, tables, workspace, step);
                 vlan::depart(packet, tables, &workspace.tags, verdict)
             }
@@ -158,10 +159,10 @@ fn lead<P: Packet, T: Tables<V4> + Tables<V6>>(
 
 /// The short way of a packet that arrived on this interface.
 #[inline(always)]
-pub fn known<P: Packet, T: Tables<V4> + Tables<V6>>(
+pub fn known<P: Packet, T: Tables<V4> + Tables<V6>, D: Desks<V4> + Desks<V6>>(
     packet: &mut P,
     tables: &mut T,
-    workspace: &mut Workspace,
+    desks: &mut D,
     interface: Option<Interface>,
 ) -> Step {
     let Some(ethernet) = packet.get::<Ethernet>(0) else { return Step::Ended(Outcome::NotIp.into()) };
@@ -174,15 +175,18 @@ pub fn known<P: Packet, T: Tables<V4> + Tables<V6>>(
         _ => return Step::Ended(Outcome::UnattachedInterface.into()),
     };
     let (own, asked) = (interface.mac.0, ethernet.destination);
-    if (own[0] ^ asked[0]) | (own[1] ^ asked[1]) | (own[2] ^ asked[2]) != 0 {
-        return Step::Ended(Outcome::ForeignMac.into());
+    // Word by word: as one comparison they are first put together.
+    if (own[0] ^ asked[0]) | (own[1] ^ asked[1]) | (own[2] ^ asked[2]) != 0
+        && let Some(outcome) = virtual_mac::gate(tables, packet.interface(), Mac(asked))
+    {
+        return Step::Ended(outcome.into());
     }
     // Senders there may leave checksums to their hardware, which then is this host.
     let partial = interface.flags & interface::VIRTUAL != 0;
     if version == ether_type::IPV4 {
-        Step::V4(express(packet, tables, &mut workspace.v4, partial))
+        Step::V4(express::<V4, P, T, D>(packet, tables, desks, partial))
     } else {
-        Step::V6(express(packet, tables, &mut workspace.v6, partial))
+        Step::V6(express::<V6, P, T, D>(packet, tables, desks, partial))
     }
 }
 

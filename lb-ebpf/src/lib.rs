@@ -42,4 +42,5 @@ pub mod tables;
 mod transport;
 mod unproven;
 pub mod verdict;
+mod virtual_mac;
 pub mod vlan;

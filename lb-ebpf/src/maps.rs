@@ -24,10 +24,11 @@ use lb_common::{
     mark::MarkRules,
     service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer, interface, lease},
     template::{Template, TemplateKey},
+    virtual_mac::VirtualMacKey,
     vlan::VlanKey,
 };
 use lb_ebpf::{
-    desk::Workspace,
+    desk::{Desk, Desks, Workspace},
     fragment::{FragmentKey, Ports},
     limit::{self, Bucket},
     select::Selection,
@@ -64,6 +65,9 @@ pub static INTERFACES: Array<Interface, { INTERFACE_LIMIT as usize }> = Array::n
 /// As many as there are interfaces.
 #[btf_map]
 static VLANS: HashMap<VlanKey, u32, { INTERFACE_LIMIT as usize }, NO_PREALLOC> = HashMap::new();
+/// As many as there are leases.
+#[btf_map]
+static VIRTUAL_MACS: HashMap<VirtualMacKey, u32, { LEASE_SLOTS as usize }, NO_PREALLOC> = HashMap::new();
 #[btf_map]
 static OUTCOMES: PerCpuArray<Counter, { (ATTACHED_INTERFACES * OUTCOME_ROW) as usize }> = PerCpuArray::new();
 #[btf_map]
@@ -137,6 +141,23 @@ pub fn workspace() -> Option<&'static mut Workspace> {
     WORKSPACE.get_ptr_mut(0).map(|workspace| unsafe { &mut *workspace })
 }
 
+/// This CPU's desks, looked up for the packet that needs one.
+pub struct Workspaces;
+
+impl Desks<V4> for Workspaces {
+    #[inline(always)]
+    fn desk(&mut self) -> Option<&mut Desk<V4>> {
+        workspace().map(|workspace| &mut workspace.v4)
+    }
+}
+
+impl Desks<V6> for Workspaces {
+    #[inline(always)]
+    fn desk(&mut self) -> Option<&mut Desk<V6>> {
+        workspace().map(|workspace| &mut workspace.v6)
+    }
+}
+
 /// This CPU's scratch memory.
 #[inline(always)]
 pub fn scratch() -> Option<*mut Scratch> {
@@ -197,6 +218,12 @@ impl Common for Maps<'_> {
     fn vlan(&self, key: &VlanKey) -> Option<u32> {
         // SAFETY: see the head of this file.
         unsafe { VLANS.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn virtual_mac(&self, key: &VirtualMacKey) -> Option<u32> {
+        // SAFETY: see the head of this file.
+        unsafe { VIRTUAL_MACS.get(key).copied() }
     }
 
     #[inline(always)]

@@ -16,6 +16,7 @@ use lb_common::{
     mark::{MarkPrefix, MarkRules},
     service::{Interface, Load, RealServer, ServiceKey, Settings, VirtualServer, lease},
     template::{Template, TemplateKey},
+    virtual_mac::VirtualMacKey,
     vlan::VlanKey,
 };
 
@@ -103,6 +104,8 @@ pub struct Memory {
     pub interfaces: BTreeMap<u32, Interface>,
     /// VLAN devices by where their frames arrive.
     pub vlans: BTreeMap<VlanKey, u32>,
+    /// Slots of the leases of virtual routers' masters.
+    pub virtual_macs: BTreeMap<VirtualMacKey, u32>,
     /// Virtual servers by index.
     pub virtual_servers: BTreeMap<u32, VirtualServer>,
     /// Scheduling tables by index of the virtual server, head included.
@@ -150,6 +153,10 @@ impl Common for Memory {
 
     fn vlan(&self, key: &VlanKey) -> Option<u32> {
         self.vlans.get(key).copied()
+    }
+
+    fn virtual_mac(&self, key: &VirtualMacKey) -> Option<u32> {
+        self.virtual_macs.get(key).copied()
     }
 
     fn virtual_server(&self, index: u32) -> Option<&VirtualServer> {

@@ -31,7 +31,7 @@ use lb_ebpf::{
 
 use crate::{
     drops,
-    maps::{self, Maps},
+    maps::{self, Maps, Workspaces},
     xdp::{self, Frame},
 };
 
@@ -40,14 +40,14 @@ use crate::{
 pub fn xlb(context: XdpContext) -> u32 {
     let mut frame = Frame::new(&context);
     let mut maps = Maps::new(&context);
-    let Some(workspace) = maps::workspace() else { return XDP_PASS };
     let bytes = frame.whole_length();
     let interface = maps.interface(frame.interface()).copied();
     let slot = interface.map_or(0, |interface| interface.slot);
-    let mut verdict = match known(&mut frame, &mut maps, workspace, interface) {
+    let mut verdict = match known(&mut frame, &mut maps, &mut Workspaces, interface) {
         Step::Tagged => match xlb_arrive(context.ctx) {
             GOES_ON => {
-                let step = vlan::known(&mut frame, &mut maps, workspace);
+                let named = maps::workspace().map_or(0, |workspace| workspace.tags.interface());
+                let step = vlan::known(&mut frame, &mut maps, &mut Workspaces, named);
                 let verdict = lead(context.ctx, step);
                 Verdict::from_word(xlb_depart(context.ctx, verdict.to_word()))
             }

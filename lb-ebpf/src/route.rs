@@ -89,15 +89,26 @@ pub fn route(context: &XdpContext, query: &mut Query, next_hop: &mut NextHop) ->
     if answer != i64::from(BPF_FIB_LKUP_RET_SUCCESS) {
         return Route::NotForwarded;
     }
-    let egress = match INTERFACES.get(query.ifindex) {
+    let mut index = query.ifindex;
+    let mut egress = match INTERFACES.get(index) {
         Some(egress) if egress.flags & interface::ATTACHED != 0 => egress,
         _ => return Route::NotForwarded,
     };
+    let through = egress.is_virtual_router();
+    if through {
+        // XDP cannot send through it: the packet leaves through its parent, as that one's.
+        index = u32::from(egress.parent);
+        egress = match INTERFACES.get(index) {
+            Some(egress) if egress.flags & interface::ATTACHED != 0 => egress,
+            _ => return Route::NotForwarded,
+        };
+    }
     for word in 0..3 {
         next_hop.destination.0[word] = u16::from_ne_bytes([query.dmac[2 * word], query.dmac[2 * word + 1]]);
-        next_hop.source.0[word] = u16::from_ne_bytes([query.smac[2 * word], query.smac[2 * word + 1]]);
+        let own = u16::from_ne_bytes([query.smac[2 * word], query.smac[2 * word + 1]]);
+        next_hop.source.0[word] = if through { egress.mac.0[word] } else { own };
     }
-    next_hop.interface = egress.exit(query.ifindex);
+    next_hop.interface = egress.exit(index);
     next_hop.reserved = 0;
     // SAFETY: every bit pattern of the union is an integer.
     next_hop.mtu = unsafe { query.__bindgen_anon_1.mtu_result };

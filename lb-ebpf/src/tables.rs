@@ -7,6 +7,7 @@ use lb_common::{
     mark::MarkRules,
     service::{Interface, Load, RealServer, ServiceKey, Settings, VirtualServer},
     template::{Template, TemplateKey},
+    virtual_mac::VirtualMacKey,
     vlan::VlanKey,
 };
 
@@ -83,6 +84,9 @@ pub trait Common {
 
     /// Index of the VLAN device that frames with these tags arrive on.
     fn vlan(&self, key: &VlanKey) -> Option<u32>;
+
+    /// The slot of the lease of a virtual router's master.
+    fn virtual_mac(&self, key: &VirtualMacKey) -> Option<u32>;
 
     /// The virtual server with this index.
     fn virtual_server(&self, index: u32) -> Option<&VirtualServer>;

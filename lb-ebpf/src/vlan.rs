@@ -10,7 +10,7 @@ use lb_common::{
 };
 
 use crate::{
-    desk::Workspace,
+    desk::Desks,
     forward::{self, Step},
     headers::{Vlan, ether_type},
     packet::{Header, Packet},
@@ -34,6 +34,13 @@ pub struct Tags {
 }
 
 impl Tags {
+    /// Index of the interface that they name.
+    #[must_use]
+    #[inline(always)]
+    pub const fn interface(&self) -> u32 {
+        self.interface
+    }
+
     /// What frames of a VLAN device have. Their priority is 0.
     #[inline(always)]
     const fn of(device: &Interface) -> Self {
@@ -66,16 +73,16 @@ pub fn arrive<P: Packet, T: Common>(packet: &mut P, tables: &T, tags: &mut Tags)
     }
 }
 
-/// The short way of a frame whose tags were taken off.
+/// The short way of a frame whose tags were taken off, as on the interface that they name.
 #[inline(always)]
-pub fn known<P: Packet, T: Tables<V4> + Tables<V6>>(
+pub fn known<P: Packet, T: Tables<V4> + Tables<V6>, D: Desks<V4> + Desks<V6>>(
     packet: &mut P,
     tables: &mut T,
-    workspace: &mut Workspace,
+    desks: &mut D,
+    interface: u32,
 ) -> Step {
-    let interface = workspace.tags.interface;
     let device = Common::interface(tables, interface).copied();
-    forward::known(&mut Untagged { packet, interface }, tables, workspace, device)
+    forward::known(&mut Untagged { packet, interface }, tables, desks, device)
 }
 
 /// The last step: what passes or goes up to the kernel gets its tags as they were; what is sent gets those of the interface

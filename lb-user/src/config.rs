@@ -12,6 +12,7 @@ mod resolve;
 mod syntax;
 mod value;
 mod vrrp_key;
+mod vrrp_mac;
 mod vrrp_routes;
 mod vrrp_track;
 mod vrrp_value;

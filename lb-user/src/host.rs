@@ -3,6 +3,7 @@
 pub mod addresses;
 pub mod interfaces;
 pub mod links;
+pub mod macvlans;
 pub mod neighbours;
 pub mod on_link;
 pub mod prompt;

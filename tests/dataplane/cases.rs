@@ -36,6 +36,7 @@ mod ownership;
 mod persistence;
 mod replies;
 mod reset;
+mod virtual_mac;
 mod vlan;
 
 /// All of them.
@@ -56,6 +57,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         persistence::ALL,
         replies::ALL,
         reset::ALL,
+        virtual_mac::ALL,
         vlan::ALL,
     ];
     all.into_iter().flatten()

@@ -232,7 +232,7 @@ fn varied(dice: &mut Dice, mut packet: Packet) -> Packet {
         }
         6 => packet.trailer = vec![0xee; 1 + dice.below(20)],
         7 => packet.traffic_class = dice.below(256) as u8,
-        8 => packet.link_destination = dice.of(&[[0xff; 6], [2, 0, 0, 0, 9, 9]]),
+        8 => packet.link_destination = dice.of(&[[0xff; 6], [2, 0, 0, 0, 9, 9], [0, 0, 0x5e, 0, 1, 51]]),
         9 => packet.vlans = (0..=dice.below(2)).map(|_| tag(dice)).collect(),
         _ => {}
     }

@@ -148,6 +148,7 @@ fn instance(way: Way, first: u8) -> VrrpInstance {
             device: "eth0".into(),
             scope: Scope::Global,
         }],
+        virtual_mac: None,
         virtual_routes: vec![],
         virtual_rules: vec![],
         preempt: true,

@@ -29,6 +29,8 @@ use crate::lab::{Host, Lab, now};
 pub(crate) struct Seen {
     pub(crate) at: Instant,
     pub(crate) from: Host,
+    /// The source of its frame.
+    pub(crate) mac: [u8; 6],
     pub(crate) what: What,
 }
 
@@ -69,8 +71,9 @@ impl Capture {
                 let at = now();
                 let port = ports.iter().find(|(index, _)| *index == link.ifindex());
                 let (Some((_, from)), Some(what)) = (port, parse(&frame[..length])) else { continue };
+                let mac = frame[6..12].try_into().unwrap();
                 if link.pkttype() != libc::PACKET_OUTGOING {
-                    to.lock().unwrap().push(Seen { at, from: *from, what });
+                    to.lock().unwrap().push(Seen { at, from: *from, mac, what });
                 }
             }
             // What is left is of no interest.

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::{
     bench::{Bench, Kind, LATE, report},
-    lab::{Host, now, throughout},
+    lab::{Host, now, throughout, until},
     peers::{Flavour, PLAIN},
 };
 
@@ -75,6 +75,7 @@ fn configure(bench: &Bench, directory: &TempDir, keys: &str) {
         Some(_) => format!("authentication = {{ type = \"pass\", secret_file = {key:?} }}"),
         None => String::new(),
     };
+    let keys = if bench.flavour.vmac { format!("use_vmac = true\n{keys}") } else { keys.to_owned() };
     let text = format!(
         r#"
         [global]
@@ -104,10 +105,11 @@ fn configure(bench: &Bench, directory: &TempDir, keys: &str) {
 
 fn lives_beside_keepalived(flavour: Flavour) {
     let bench = Bench::new(flavour);
+    bench.lab.become_client_of("10.51.0.0/16");
     let keepalived = bench.start(Kind::Keepalived, 100, true);
-    bench.until_owner(Kind::Keepalived);
+    has_role(&bench, Kind::Keepalived);
     let mut daemon = Daemon::start(&bench);
-    bench.until_owner(Kind::Ours);
+    has_role(&bench, Kind::Ours);
     assert_eq!(daemon.status()["adverts"]["rejected"], serde_json::json!({}));
 
     assert_eq!(daemon.xlb(&["reload"]).unwrap(), "nothing to change\n");
@@ -118,20 +120,38 @@ fn lives_beside_keepalived(flavour: Flavour) {
 
     let ended = now();
     daemon.process.signal(Signal::SIGTERM).unwrap();
-    bench.until_owner(Kind::Keepalived);
+    has_role(&bench, Kind::Keepalived);
     let resigned = bench.takeover(Host::A, ended);
     report(&bench.flavour, "the daemon ends, Keepalived takes over", resigned);
     assert!(resigned < Duration::from_millis(610) + LATE, "{resigned:?}");
 
     configure(&bench, &daemon.directory, "");
     daemon.restart();
-    bench.until_owner(Kind::Ours);
+    has_role(&bench, Kind::Ours);
     let killed = now();
     daemon.process.signal(Signal::SIGKILL).unwrap();
     bench.until_owner(Kind::Keepalived);
     report(&bench.flavour, "the daemon is killed, one owner again", killed.elapsed());
     assert!(killed.elapsed() < Duration::from_millis(3610) + LATE * 2, "{:?}", killed.elapsed());
+    has_role(&bench, Kind::Keepalived);
     assert_eq!(keepalived.complaints(), Vec::<String>::new());
+}
+
+/// It alone has the address, and answers the client; with a virtual MAC address always from that.
+fn has_role(bench: &Bench, kind: Kind) {
+    bench.until_owner(kind);
+    let vip = bench.flavour.addresses()[0];
+    until("the client is answered", || bench.lab.answering(vip).is_some());
+    if bench.flavour.vmac {
+        throughout(Duration::from_millis(500), "the client keeps the virtual MAC address", || {
+            bench.lab.answering(vip).as_deref() == Some("00:00:5e:00:01:33")
+        });
+    }
+}
+
+#[test]
+fn the_daemon_takes_over_and_gives_back_with_the_virtual_mac_address() {
+    lives_beside_keepalived(Flavour { vmac: true, name: "virtual MAC", ..PLAIN });
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::{
     fs::File,
-    net::{IpAddr, SocketAddr},
+    io::ErrorKind,
+    net::{IpAddr, SocketAddr, TcpStream},
     process::{Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
@@ -120,24 +121,57 @@ impl Lab {
         });
     }
 
-    fn addresses(&self, host: Host) -> Vec<IpAddr> {
+    /// On its interface, or on all of them.
+    fn addresses(&self, host: Host, device: Option<&str>) -> Vec<IpAddr> {
         let namespace = self.host(host);
-        let output = run("ip", &["-n", &namespace, "-j", "addr", "show", "dev", "eth0"]);
+        let output = run("ip", &["-n", &namespace, "-j", "addr", "show"]);
         let json: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let list = json[0]["addr_info"].as_array().cloned().unwrap_or_default();
-        list.iter().filter_map(|each| each["local"].as_str()?.parse().ok()).collect()
+        let links = json.as_array().cloned().unwrap_or_default().into_iter();
+        let links = links.filter(|link| device.is_none_or(|device| link["ifname"] == device));
+        let list = links.flat_map(|link| link["addr_info"].as_array().cloned().unwrap_or_default());
+        list.filter_map(|each| each["local"].as_str()?.parse().ok()).collect()
+    }
+
+    /// Makes a client of the switch, which has these addresses on its link.
+    pub(crate) fn become_client_of(&self, network: &str) {
+        let switch = self.switch();
+        ip(&format!("-n {switch} addr add 10.99.0.9/24 dev br0"));
+        ip(&format!("-n {switch} route add {network} dev br0"));
+        // keepalived leaves it at 0: its host then asks for the client in the name of the virtual address, with its own MAC.
+        let announce = "net.ipv4.conf.eth0.arp_announce=2";
+        run("ip", &["netns", "exec", &self.host(Host::B), "sysctl", "-qw", announce]);
+    }
+
+    /// The link address that the client has for an address which answers it; none when that does not.
+    pub(crate) fn answering(&self, address: IpAddr) -> Option<String> {
+        const NOBODY_LISTENS: u16 = 1;
+        let namespace = File::open(format!("/run/netns/{}", self.switch())).unwrap();
+        let refused = std::thread::scope(|scope| {
+            let asked = scope.spawn(|| {
+                setns(&namespace, CloneFlags::CLONE_NEWNET).unwrap();
+                let to = SocketAddr::new(address, NOBODY_LISTENS);
+                TcpStream::connect_timeout(&to, Duration::from_millis(500)).unwrap_err()
+            });
+            asked.join().unwrap().kind() == ErrorKind::ConnectionRefused
+        });
+        if !refused {
+            return None;
+        }
+        let output = run("ip", &["-n", &self.switch(), "-j", "neigh", "show", &address.to_string()]);
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        json[0]["lladdr"].as_str().map(str::to_owned)
     }
 
     /// Whether a host has all of these addresses, or none.
     pub(crate) fn has(&self, host: Host, wanted: &[IpAddr]) -> Option<bool> {
-        let has = self.addresses(host);
+        let has = self.addresses(host, None);
         let count = wanted.iter().filter(|address| has.contains(address)).count();
         [(0, false), (wanted.len(), true)].into_iter().find(|(n, _)| *n == count).map(|(_, all)| all)
     }
 
     pub(crate) fn link_local(&self, host: Host) -> Option<IpAddr> {
         let local = |address: &IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
-        self.addresses(host).into_iter().find(local)
+        self.addresses(host, Some("eth0")).into_iter().find(local)
     }
 }
 

@@ -55,8 +55,8 @@ fn without_preempt_a_lower_master_keeps_its_role() {
 
 #[test]
 fn equal_priorities_end_with_one_master_also_after_a_split() {
-    for unicast in [false, true] {
-        let bench = Bench::new(Flavour { interval: Duration::from_millis(200), unicast, ..PLAIN });
+    for (unicast, vmac) in [(false, false), (true, false), (false, true)] {
+        let bench = Bench::new(Flavour { interval: Duration::from_millis(200), unicast, vmac, ..PLAIN });
         let ours = bench.start(Kind::Ours, 100, true);
         let keepalived = bench.start(Kind::Keepalived, 100, true);
         until("one master", || bench.owns(Kind::Ours) != bench.owns(Kind::Keepalived));

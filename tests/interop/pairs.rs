@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 
 use crate::{
     bench::{Bench, Kind, LATE, first_of, report},
+    capture::{Seen, What},
     lab::{now, until},
     peers::{BOTH, Flavour, IPV6, PLAIN, Process, SYNC},
 };
@@ -63,6 +64,32 @@ fn a_pair_lives(flavour: Flavour, high: Kind) {
     let silent = bench.takeover(Bench::host(high), killed);
     report(flavour, &format!("{high:?} SIGKILL, {low:?} takes over"), silent);
     assert!(silent <= interval * 3 + skew(100) + LATE, "{silent:?}");
+    if flavour.vmac {
+        speaks_with_virtual_macs(&bench);
+    }
+}
+
+/// Every advertisement and every announcement of both sides came from a virtual MAC address, and so did nothing of a backup's.
+fn speaks_with_virtual_macs(bench: &Bench) {
+    let macs = bench.flavour.virtual_macs();
+    for kind in [Kind::Ours, Kind::Keepalived] {
+        let from = Bench::host(kind);
+        let seen = bench.capture.all().into_iter().filter(|seen| seen.from == from);
+        let (adverts, announced): (Vec<_>, Vec<_>) =
+            seen.partition(|seen| matches!(seen.what, What::Advert { .. }));
+        assert!(
+            adverts.len() >= 2 && announced.len() >= 5,
+            "{kind:?}: {} {}",
+            adverts.len(),
+            announced.len()
+        );
+        let vips = bench.flavour.addresses();
+        let of_vip =
+            |seen: &Seen| matches!(seen.what, What::Announcement(address) if vips.contains(&address));
+        for seen in adverts.into_iter().chain(announced.into_iter().filter(of_vip)) {
+            assert!(macs.contains(&seen.mac), "{kind:?}: {seen:?}");
+        }
+    }
 }
 
 macro_rules! pairs {
@@ -94,4 +121,7 @@ pairs! {
     version_2_with_password: Flavour { name: "version 2, PASS", version: 2, password: Some("secret"), ..PLAIN };
     ipv4_and_ipv6_on_one_id: BOTH;
     sync_group: SYNC;
+    virtual_mac: Flavour { name: "virtual MAC", vmac: true, ..PLAIN };
+    virtual_mac_ipv6: Flavour { name: "IPv6, virtual MAC", vmac: true, ..IPV6 };
+    virtual_mac_version_2: Flavour { name: "version 2, virtual MAC", vmac: true, version: 2, ..PLAIN };
 }

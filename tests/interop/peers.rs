@@ -43,6 +43,8 @@ pub(crate) struct Flavour {
     pub(crate) password: Option<&'static str>,
     /// Of each instance.
     pub(crate) vips: usize,
+    /// Both use the virtual MAC address.
+    pub(crate) vmac: bool,
 }
 
 const V4: Instance = Instance { name: "four", id: 51, ipv6: false };
@@ -58,6 +60,7 @@ pub(crate) const PLAIN: Flavour = Flavour {
     unicast: false,
     password: None,
     vips: 1,
+    vmac: false,
 };
 pub(crate) const IPV6: Flavour = Flavour { name: "IPv6", instances: &[V6], ..PLAIN };
 pub(crate) const BOTH: Flavour = Flavour { name: "IPv4 and IPv6 on one id", instances: &[V4, V6], ..PLAIN };
@@ -87,6 +90,11 @@ impl Instance {
 }
 
 impl Flavour {
+    /// The virtual MAC addresses of its instances.
+    pub(crate) fn virtual_macs(&self) -> Vec<[u8; 6]> {
+        self.instances.iter().map(|each| [0, 0, 0x5e, 0, if each.ipv6 { 2 } else { 1 }, each.id]).collect()
+    }
+
     pub(crate) fn addresses(&self) -> Vec<IpAddr> {
         self.instances.iter().flat_map(|instance| instance.addresses(self)).collect()
     }
@@ -106,6 +114,8 @@ impl Flavour {
                 "addresses": addresses.iter().map(|vip| format!("{vip}/{}", each.prefix())).collect::<Vec<_>>(),
                 "peers": if self.unicast { vec![peer] } else { vec![] },
                 "password": self.password,
+                "vmac": self.vmac,
+                "ipv6": each.ipv6,
             })
         };
         json!({ "instances": self.instances.iter().map(instance).collect::<Vec<_>>(), "sync": self.sync })
@@ -235,6 +245,9 @@ fn keepalived_conf(lab: &Lab, host: Host, flavour: &Flavour, role: Role) -> Stri
         writeln!(conf, "vrrp_instance {name} {{\n  interface eth0\n  virtual_router_id {id}").unwrap();
         writeln!(conf, "  state BACKUP\n  version {version}\n  priority {priority}\n  advert_int {interval}")
             .unwrap();
+        if flavour.vmac {
+            conf += "  use_vmac\n";
+        }
         if instance.ipv6 {
             conf += "  native_ipv6\n";
         }
@@ -253,7 +266,8 @@ fn keepalived_conf(lab: &Lab, host: Host, flavour: &Flavour, role: Role) -> Stri
         }
         conf += "  virtual_ipaddress {\n";
         for vip in instance.addresses(flavour) {
-            writeln!(conf, "    {vip}/{} dev eth0", instance.prefix()).unwrap();
+            let device = if flavour.vmac { "" } else { " dev eth0" };
+            writeln!(conf, "    {vip}/{}{device}", instance.prefix()).unwrap();
         }
         conf += "  }\n}\n";
     }

@@ -5,7 +5,7 @@ use std::{io::BufRead, time::Duration};
 use lb_user::{
     config::vrrp::{
         Announce, Authentication, Checksum, Kind, Notify, Priority, Scope, Script, SyncGroup, Tracked,
-        Version, VirtualAddress, Vrrp, VrrpInstance,
+        Version, VirtualAddress, VirtualMac, Vrrp, VrrpInstance,
     },
     vrrp::task::{Command, run},
 };
@@ -18,8 +18,11 @@ use tokio::{
 fn config(json: &Value) -> Vrrp {
     let mut instances: Vec<_> = json["instances"].as_array().unwrap().iter().map(instance).collect();
     let group = instances.iter().map(|instance| instance.name.clone()).collect();
-    let sync_groups =
-        if json["sync"] == true { vec![SyncGroup { name: "all".into(), group }] } else { vec![] };
+    let sync_groups = if json["sync"] == true {
+        vec![SyncGroup { name: "all".into(), group, notify: Notify::default() }]
+    } else {
+        vec![]
+    };
     let scripts = json["script"].as_object().map(|script| Script {
         name: "script".into(),
         command: strings(&script["command"]),
@@ -43,9 +46,18 @@ fn strings(list: &Value) -> Vec<String> {
 
 fn instance(json: &Value) -> VrrpInstance {
     let number = |key: &str| json[key].as_u64().unwrap();
+    let id = u8::try_from(number("id")).unwrap();
+    let ipv6 = json["ipv6"] == true;
+    let virtual_mac = (json["vmac"] == true).then(|| VirtualMac {
+        device: VirtualMac::default_device(id, ipv6),
+        parent: "eth0".into(),
+        address: VirtualMac::address(id, ipv6),
+        ipv6,
+    });
+    let device = virtual_mac.as_ref().map_or("eth0", |mac| &mac.device).to_owned();
     let address = |address: &String| VirtualAddress {
         address: address.parse().unwrap(),
-        device: "eth0".into(),
+        device: device.clone(),
         scope: Scope::Global,
     };
     let password = |password: &str| {
@@ -56,11 +68,12 @@ fn instance(json: &Value) -> VrrpInstance {
     VrrpInstance {
         name: json["name"].as_str().unwrap().into(),
         interface: "eth0".into(),
-        virtual_router_id: u8::try_from(number("id")).unwrap(),
+        virtual_router_id: id,
         priority: Priority(u8::try_from(number("priority")).unwrap()),
         version: if number("version") == 2 { Version::V2 } else { Version::V3 },
         advert_interval: Duration::from_millis(number("interval")),
         virtual_ipaddress: strings(&json["addresses"]).iter().map(address).collect(),
+        virtual_mac: virtual_mac.clone(),
         virtual_routes: vec![],
         virtual_rules: vec![],
         preempt: json["preempt"].as_bool().unwrap(),

@@ -21,4 +21,5 @@ mod site;
 mod systems;
 mod traffic;
 mod transfer;
+mod vmac;
 mod vrrp;

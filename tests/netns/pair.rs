@@ -81,6 +81,7 @@ impl Node {
             interfaces = ["eth0"]
             pin_dir = {pins:?}
             state_dir = {state:?}
+            script_user = "root"
             [api]
             socket = {:?}
             listen = ""

@@ -147,6 +147,36 @@ fn a_number_in_a_file_and_a_process_that_ends_move_the_role() -> Result<()> {
 }
 
 #[test]
+fn a_sync_group_says_what_has_become_of_it() -> Result<()> {
+    let mut pair = Pair::create()?;
+    let said = pair.nodes[0].directory().join("said");
+    let script = format!(r#"["/bin/sh", "-c", "echo $* >> {}", "sh"]"#, said.display());
+    let keys = format!(
+        r#"
+        [[vrrp_sync_group]]
+        name = "site"
+        group = ["outside"]
+        notify = {{ any = {script} }}
+        "#
+    );
+    pair.nodes[0].configure(&keys)?;
+    pair.nodes[1].configure("")?;
+    for node in &mut pair.nodes {
+        node.start()?;
+    }
+    pair.is_owned_by(0)?;
+    pair.nodes[0].xlb(&["vrrp", "release"])?;
+    pair.is_owned_by(1)?;
+    let mut daemon = pair.nodes[0].daemon.take().context("it runs")?;
+    daemon.signal(Signal::SIGTERM)?;
+    wait_until("it has ended", PATIENCE, || !daemon.is_running())?;
+    let said = std::fs::read_to_string(said)?;
+    let words = ["BACKUP", "MASTER", "BACKUP", "STOP"].map(|state| format!("GROUP site {state} 0\n"));
+    ensure!(said == words.concat(), "{said}");
+    Ok(())
+}
+
+#[test]
 fn routes_and_rules_follow_the_role() -> Result<()> {
     const KEYS: &str = r#"
         virtual_routes = [

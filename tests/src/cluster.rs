@@ -110,6 +110,11 @@ impl Cluster {
 
     /// The elections of a balancer: both addresses move together.
     pub fn elections(&self, balancer: usize, interval: Duration) -> String {
+        self.elections_with(balancer, interval, "")
+    }
+
+    /// The same, with more keys in both instances.
+    pub fn elections_with(&self, balancer: usize, interval: Duration, keys: &str) -> String {
         let priority = if balancer == 0 { 150 } else { 100 };
         let instances = [("outside", 51, VIP), ("inside", 52, GATEWAY)].map(|(name, id, address)| {
             format!(
@@ -120,6 +125,7 @@ virtual_router_id = {id}
 priority = {priority}
 advert_interval = "{}ms"
 virtual_ipaddress = ["{address}/24"]
+{keys}
 "#,
                 interval.as_millis()
             )

@@ -9,7 +9,7 @@ use anyhow::anyhow;
 
 use super::output;
 use crate::{
-    config::{self, FILE, Host, PIN_DIR, STATE_DIR, diagnostic::count},
+    config::{self, FILE, Host, PIN_DIR, STATE_DIR, diagnostic::count, model::Config},
     control::{
         Changes, Write,
         client::{Client, ClientError},
@@ -32,7 +32,7 @@ pub(super) struct Args {
 pub(super) async fn run(client: &Client, args: &Args) -> anyhow::Result<()> {
     match through_daemon(client, args.yes).await {
         Err(error) => match error.downcast() {
-            Ok(unreachable @ ClientError::Unreachable { .. }) => directly(unreachable, args),
+            Ok(unreachable @ ClientError::Unreachable { .. }) => directly(unreachable, args).await,
             Ok(refused) => Err(refused.into()),
             Err(error) => Err(error),
         },
@@ -51,11 +51,15 @@ async fn through_daemon(client: &Client, yes: bool) -> anyhow::Result<()> {
 }
 
 /// Without the daemon, which may be unable to start because of what is pinned.
-fn directly(unreachable: ClientError, args: &Args) -> anyhow::Result<()> {
+async fn directly(unreachable: ClientError, args: &Args) -> anyhow::Result<()> {
     if !nix::unistd::geteuid().is_root() {
         return Err(anyhow!(unreachable).context("only root can unload without the daemon"));
     }
-    let (pin_dir, state_dir) = directories(args.config.as_deref())?;
+    let config = configuration(args.config.as_deref())?;
+    let (pin_dir, state_dir) = match &config {
+        Some(config) => (config.global.pin_dir.clone(), config.global.state_dir.clone()),
+        None => (PIN_DIR.into(), STATE_DIR.into()),
+    };
     let pins = match is_pinned(&pin_dir).then(|| Pins::open(&pin_dir)).transpose() {
         Err(PinError::Busy(_)) => {
             return Err(anyhow!(unreachable).context(format!("a daemon uses {}", pin_dir.display())));
@@ -69,7 +73,8 @@ fn directly(unreachable: ClientError, args: &Args) -> anyhow::Result<()> {
             anyhow::bail!("nothing was unloaded: {attached}; --yes ends that");
         }
     }
-    let Unloaded { changes, errors } = unload::unload(pins.as_ref(), &state_dir)?;
+    let Unloaded { mut changes, errors } = unload::unload(pins.as_ref(), &state_dir)?;
+    changes.extend(unload::devices(config.as_ref()).await);
     match changes.is_empty() {
         true => output::print("nothing is loaded\n")?,
         false => output::print_changes(&Changes { generation: 0, changes })?,
@@ -82,14 +87,14 @@ fn directly(unreachable: ClientError, args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where things are pinned and where originals are kept: by the file, or where they usually are if there is none.
-fn directories(file: Option<&Path>) -> anyhow::Result<(PathBuf, PathBuf)> {
+/// What says where things are pinned, where originals are kept, and which devices there are: the file; none if there is none,
+/// and then they are where they usually are.
+fn configuration(file: Option<&Path>) -> anyhow::Result<Option<Config>> {
     let usual = Path::new(FILE);
     if file.is_none() && !usual.exists() {
-        return Ok((PIN_DIR.into(), STATE_DIR.into()));
+        return Ok(None);
     }
-    let (config, _) = config::load(file.unwrap_or(usual), &Host::this())?;
-    Ok((config.global.pin_dir, config.global.state_dir))
+    Ok(Some(config::load(file.unwrap_or(usual), &Host::this())?.0))
 }
 
 /// Asks on a terminal; elsewhere the answer is no.

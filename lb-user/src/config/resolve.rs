@@ -12,6 +12,7 @@ mod virtual_server;
 mod vrrp;
 mod vrrp_instance;
 mod vrrp_key;
+mod vrrp_mac;
 mod vrrp_rules;
 mod vrrp_track;
 
@@ -55,6 +56,8 @@ pub(super) fn resolve(
 
     rules::check(global.as_ref(), &fwmarks, &servers, mistakes);
     vrrp_rules::check(&vrrp, &servers, mistakes);
+    let interfaces = global.as_ref().map_or(&[][..], |global| &global.model.interfaces);
+    vrrp_mac::check(&vrrp.instances, interfaces, mistakes);
     let model = || {
         Some(Config {
             global: global?.model,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::{
     vrrp_key::{Authentication, Hmac, Key, Mode},
+    vrrp_mac::VirtualMac,
     vrrp_routes::{RouteKind, VirtualRoute, VirtualRule},
     vrrp_track::{File, Kind, Process, Script, Tracked},
 };
@@ -36,10 +37,23 @@ impl Vrrp {
         tracked.any(|each| each.kind == Kind::VirtualServer && each.name == virtual_server)
     }
 
+    /// The virtual MAC addresses.
+    pub fn virtual_macs(&self) -> impl Iterator<Item = &VirtualMac> {
+        self.instances.iter().filter_map(|each| each.virtual_mac.as_ref())
+    }
+
+    /// The sync group of an instance.
+    #[must_use]
+    pub fn group_of(&self, instance: &str) -> Option<&SyncGroup> {
+        self.sync_groups.iter().find(|group| group.group.iter().any(|name| name == instance))
+    }
+
     /// Whether there is anything to be run when a state changes.
     #[must_use]
     pub fn notifies(&self) -> bool {
-        self.instances.iter().any(|each| each.notify != Notify::default())
+        let instances = self.instances.iter().map(|each| &each.notify);
+        let mut all = instances.chain(self.sync_groups.iter().map(|group| &group.notify));
+        all.any(|notify| *notify != Notify::default())
     }
 }
 
@@ -58,6 +72,8 @@ pub struct VrrpInstance {
     pub version: Version,
     /// Version 2: whole seconds, 1 s..=255 s. Version 3: 10 ms..=40.95 s in steps of 10 ms.
     pub advert_interval: Duration,
+    /// A MAC address of the virtual router, on a device of its own, where its addresses are put.
+    pub virtual_mac: Option<VirtualMac>,
     /// At least one. The family of the first is the family of the advertisements; addresses of the other
     /// family, and those beyond [`MAX_ADVERTISED`], are held without being advertised.
     pub virtual_ipaddress: Vec<VirtualAddress>,
@@ -147,7 +163,7 @@ pub enum Checksum {
 pub struct VirtualAddress {
     /// With the prefix length it gets on the device.
     pub address: IpNet,
-    /// `dev` of the entry, else the instance's interface.
+    /// `dev` of the entry, else the device of the virtual MAC address, else the instance's interface.
     pub device: String,
     /// `scope` of the entry, else global.
     pub scope: Scope,
@@ -205,4 +221,6 @@ pub struct SyncGroup {
     pub name: String,
     /// Names of its instances, at least one. Ties are broken on the first that hears one.
     pub group: Vec<String>,
+    /// What is run when all of them have changed to one state.
+    pub notify: Notify,
 }

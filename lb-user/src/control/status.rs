@@ -10,7 +10,7 @@ pub use crate::{
         state::State as VrrpState,
         status::{
             Adverts as VrrpAdverts, Peer as VrrpPeer, TrackerState as VrrpTrackerState,
-            TrackerStatus as VrrpTracker,
+            TrackerStatus as VrrpTracker, VirtualMacStatus,
         },
     },
 };
@@ -179,6 +179,9 @@ pub struct Vrrp {
     pub master: Option<String>,
     /// Virtual addresses as configured.
     pub addresses: Vec<String>,
+    /// The MAC address that the virtual addresses have, when it is not the interface's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_mac: Option<VirtualMacStatus>,
     /// Virtual routes, as `ip route` takes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<String>,

@@ -69,7 +69,8 @@ impl Slots {
         addresses
     }
 
-    fn of(&self, instance: &str) -> Option<u32> {
+    /// The slot of an instance that has one.
+    pub(super) fn of(&self, instance: &str) -> Option<u32> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(instance).copied()
     }
 }
@@ -130,6 +131,11 @@ impl Elections {
     /// The slot of every virtual address.
     pub(super) fn slots(&self, config: &Vrrp) -> BTreeMap<IpAddr, u32> {
         self.slots.assign(config)
+    }
+
+    /// The slot of an instance, once [`Elections::slots`] was asked.
+    pub(super) fn slot(&self, instance: &str) -> Option<u32> {
+        self.slots.of(instance)
     }
 
     /// Begins. The data plane gives way to owners only from here on.

@@ -7,9 +7,13 @@ use lb_common::{
     addr::Mac,
     limits::{ATTACHED_INTERFACES, INTERFACES},
     service::{Interface, interface},
+    virtual_mac::VirtualMacKey,
 };
 
-use crate::host::{links::Link, vlans::Vlan};
+use crate::{
+    config::vrrp::Vrrp,
+    host::{links::Link, macvlans::Macvlan, vlans::Vlan},
+};
 
 /// What the data plane has to know of the links. An interface keeps its row of counters for as long as it is attached.
 pub(super) fn describe(
@@ -43,6 +47,7 @@ pub(super) fn describe(
         };
         found.insert(link.index, description);
         found.extend(link.vlans.iter().filter_map(|vlan| on_top(vlan, link.index, description.flags)));
+        found.extend(link.macvlans.iter().filter_map(|device| of_router(device, description.flags)));
     }
     Ok(found)
 }
@@ -65,6 +70,38 @@ fn on_top(vlan: &Vlan, parent: u32, flags: u16) -> Option<(u32, Interface)> {
     Some((vlan.index, description))
 }
 
+/// The device of a virtual MAC address: where the kernel's routes lead through it, packets leave through its parent. None when
+/// there is no room for its index: the kernel then sends them.
+fn of_router(device: &Macvlan, flags: u16) -> Option<(u32, Interface)> {
+    let description = Interface {
+        mac: Mac::from(device.mac),
+        flags,
+        mtu: u16::try_from(device.mtu).unwrap_or(u16::MAX),
+        parent: u16::try_from(device.parent).ok()?,
+        ..Interface::default()
+    };
+    (device.index < INTERFACES).then_some((device.index, description))
+}
+
+/// Which lease makes frames for a virtual MAC address this node's, by where they arrive; `slot` is that of an instance.
+pub(super) fn virtual_macs(
+    vrrp: &Vrrp,
+    links: &[Link],
+    slot: impl Fn(&str) -> Option<u32>,
+) -> BTreeMap<VirtualMacKey, u32> {
+    let index = |name: &str| {
+        let vlans = links.iter().flat_map(|link| &link.vlans).map(|vlan| (&vlan.name, vlan.index));
+        let mut all = links.iter().map(|link| (&link.name, link.index)).chain(vlans);
+        all.find(|(known, _)| *known == name).map(|(_, index)| index)
+    };
+    let all = vrrp.instances.iter().filter_map(|instance| {
+        let wanted = instance.virtual_mac.as_ref()?;
+        let key = VirtualMacKey::new(index(&wanted.parent)?, Mac::from(wanted.address))?;
+        Some((key, slot(&instance.name)?))
+    });
+    all.collect()
+}
+
 /// Interface indices by name.
 pub(super) fn names(links: &[Link]) -> BTreeMap<String, u32> {
     links.iter().map(|link| (link.name.clone(), link.index)).collect()
@@ -75,6 +112,7 @@ mod tests {
     use lb_common::vlan::{C_TAG, Tag};
 
     use super::*;
+    use crate::config::{Host, parse};
 
     fn link(index: u32) -> Link {
         let name = format!("eth{index}");
@@ -87,6 +125,7 @@ mod tests {
             is_virtual: false,
             xdp: None,
             vlans: Vec::new(),
+            macvlans: Vec::new(),
         }
     }
 
@@ -130,6 +169,46 @@ mod tests {
         assert_eq!(found[&9], expected);
         let alone = describe(&[link(9)], &found).unwrap();
         assert_ne!(alone[&9].slot, 0, "attached to itself it is counted");
+    }
+
+    #[test]
+    fn a_virtual_mac_address_is_known_by_its_interface_or_vlan_device_and_its_device_leads_to_that() {
+        let vlan = Vlan {
+            index: 9,
+            name: "eth3.100".to_owned(),
+            mac: [4; 6],
+            mtu: 1400,
+            outer: Tag { protocol: C_TAG, id: 100 },
+            inner: Tag::NONE,
+        };
+        let device = Macvlan {
+            index: 11,
+            name: "vrrp.51".to_owned(),
+            mac: [0, 0, 0x5e, 0, 1, 51],
+            mtu: 1400,
+            parent: 9,
+            up: false,
+        };
+        let links = [Link { vlans: vec![vlan], macvlans: vec![device], ..link(3) }];
+        let found = describe(&links, &BTreeMap::new()).unwrap();
+        assert_eq!(slots(&found), [(3, 1), (9, 0), (11, 0)]);
+        assert!(found[&11].is_virtual_router() && found[&11].parent == 9);
+        assert!(!found[&9].is_virtual_router() && !found[&3].is_virtual_router());
+
+        let text = "global.interfaces = [\"eth3\"]\n".to_owned()
+            + &[("a", "eth3", 51), ("b", "eth3.100", 52), ("c", "eth4", 53)].map(instance).concat();
+        let vrrp = parse(&text, &Host::imagined("lb1")).0.unwrap().vrrp;
+        let slot = |name: &str| Some(u32::from(name.as_bytes()[0]));
+        let all = virtual_macs(&vrrp, &links, slot);
+        let key = |interface, id| VirtualMacKey::new(interface, Mac::from([0, 0, 0x5e, 0, 1, id])).unwrap();
+        assert_eq!(all, [(key(3, 51), 97), (key(9, 52), 98)].into(), "no program runs on eth4");
+    }
+
+    fn instance((name, interface, id): (&str, &str, u8)) -> String {
+        format!(
+            "[[vrrp_instance]]\nname = \"{name}\"\ninterface = \"{interface}\"\nvirtual_router_id = {id}\n\
+             virtual_ipaddress = \"192.0.2.{id}\"\nuse_vmac = true\n"
+        )
     }
 
     #[test]

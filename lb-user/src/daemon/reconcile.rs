@@ -7,7 +7,11 @@ use crate::{
     config::model::SysctlPolicy,
     control::event::Kind,
     dataplane::{read, write},
-    host::{links::links, neighbours, sysctl::Sysctls},
+    host::{
+        links::links,
+        neighbours,
+        sysctl::{Needs, Sysctls},
+    },
     plan::{self, Write},
 };
 
@@ -40,7 +44,7 @@ impl Engine {
 fn kind(write: &Write) -> &'static str {
     match write {
         Write::Settings(_) => "settings",
-        Write::Interface(_) | Write::Vlan(_) => "interfaces",
+        Write::Interface(_) | Write::Vlan(_) | Write::VirtualMac(_) => "interfaces",
         Write::RealServer(_) => "real_servers",
         Write::Scheduling(_) | Write::VirtualServer(_) | Write::Name(_) => "virtual_servers",
         Write::MarksV4(_) | Write::MarksV6(_) => "marks",
@@ -105,7 +109,7 @@ impl Daemon {
             return;
         }
         // What cannot be set was said at the start.
-        for change in Sysctls::new(&global.state_dir).apply(&global.interfaces.clone()).changes {
+        for change in Sysctls::new(&global.state_dir).apply(&Needs::of(&self.engine.config)).changes {
             self.put_right("sysctls", 1, &format!("{} from {} to {}", change.name, change.from, change.to));
         }
     }

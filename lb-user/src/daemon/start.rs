@@ -51,11 +51,11 @@ use crate::{
     host::{
         links::{Link, Mode, links},
         on_link,
-        sysctl::Sysctls,
+        sysctl::{Needs, Sysctls},
         watch::{HostEvent, watch},
     },
     plan::HostView,
-    vrrp::task::ScriptUser,
+    vrrp::{devices, task::ScriptUser},
 };
 
 /// Calls that wait for the daemon.
@@ -92,6 +92,22 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<(Daemon, Events
             "cannot read {directory}/overrides.json: mend it, or remove it to go back to the configuration"
         )
     })?;
+    let made = devices::prepare(&config.vrrp).await?;
+    let started = with_devices(options, config, (socket, listener), overrides, script_user).await;
+    if started.is_err() {
+        devices::remove(&made).await;
+    }
+    started
+}
+
+/// The rest of the way, when the devices of virtual MAC addresses are there.
+async fn with_devices(
+    options: RunOptions,
+    config: Config,
+    (socket, listener): (ControlSocket, Option<TcpListener>),
+    overrides: Overrides,
+    script_user: Option<ScriptUser>,
+) -> anyhow::Result<(Daemon, Events, JoinHandle<()>)> {
     let links = links(&config.global.interfaces).await?;
 
     let ears = Ears {
@@ -155,6 +171,7 @@ fn bring_up(
         links: on_link::read().context("cannot read this machine's addresses")?,
         names: interfaces::names(links),
         leases: slots.assign(&config.vrrp),
+        virtual_macs: interfaces::virtual_macs(&config.vrrp, links, |name| slots.of(name)),
     };
     let rules = sweeper::Rules::default();
     let mut engine = Engine::new(Arc::new(config), overrides, maps, host, clock, Arc::clone(&rules))?;
@@ -251,11 +268,11 @@ pub(super) async fn modes(attached: &mut [Attached]) -> anyhow::Result<()> {
 /// Sets or checks what forwarding needs. What fails is said, and the rest goes on: the balancer may do without.
 pub(super) fn sysctls(config: &Config) {
     let sysctls = Sysctls::new(&config.global.state_dir);
-    let interfaces = &config.global.interfaces;
+    let needs = &Needs::of(config);
     let (report, word) = match config.global.sysctl {
         SysctlPolicy::Off => return,
-        SysctlPolicy::Check => (sysctls.check(interfaces), "should be"),
-        SysctlPolicy::Apply => (sysctls.apply(interfaces), "is now"),
+        SysctlPolicy::Check => (sysctls.check(needs), "should be"),
+        SysctlPolicy::Apply => (sysctls.apply(needs), "is now"),
     };
     for change in report.changes {
         tracing::info!("{} {word} {}, was {}", change.name, change.to, change.from);

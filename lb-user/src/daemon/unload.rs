@@ -1,13 +1,15 @@
-//! Takes everything away: the programs first, then the maps, then the sysctls. With a daemon or without.
+//! Takes everything away: the programs first, then the maps, then the sysctls and devices. With a daemon or without.
 
 use std::path::Path;
 
 use nix::net::if_::if_indextoname;
 
 use crate::{
+    config::model::Config,
     control::{Action, Change},
     dataplane::pins::{PinError, Pins},
     host::sysctl::{SysctlError, Sysctls},
+    vrrp::devices,
 };
 
 /// What was taken away, and the sysctls that could not be put back.
@@ -39,6 +41,13 @@ pub fn unload(pins: Option<&Pins>, state_dir: &Path) -> Result<Unloaded, PinErro
         detail: format!("{} -> {}", change.from, change.to),
     }));
     Ok(Unloaded { changes, errors: report.errors })
+}
+
+/// Removes the devices of virtual MAC addresses that a daemon which was killed has left.
+pub async fn devices(config: Option<&Config>) -> Vec<Change> {
+    let wanted: Vec<_> = config.into_iter().flat_map(|config| config.vrrp.virtual_macs()).cloned().collect();
+    let gone = devices::remove(&wanted).await;
+    gone.into_iter().map(|mac| removed(format!("{}, the device of {mac}", mac.device))).collect()
 }
 
 /// The name of the interface with this index; one that is gone has none.

@@ -53,6 +53,7 @@ impl Daemon {
             priority: one.priority.0,
             master: one.master.map(|master| master.to_string()),
             addresses: one.addresses,
+            virtual_mac: one.virtual_mac,
             routes: one.routes,
             rules: one.rules,
             transitions: one.transitions,

@@ -20,7 +20,7 @@ use crate::{
     control::{Action, Change, Changes, Code, Failure, RealServerName, Scope, Write, event::Kind},
     dataplane::{attach, clock::Clock, leases::Leases, maps::Maps},
     host::links::links,
-    vrrp::task::ScriptUser,
+    vrrp::{devices, task::ScriptUser},
 };
 
 impl Daemon {
@@ -85,6 +85,7 @@ impl Daemon {
         self.ensure_same_frame(&file)?;
         let script_user = elections::ensure_possible(&file).map_err(|error| failed(error.as_ref()))?;
         self.begin_elections(&file, script_user).map_err(|error| failed(error.as_ref()))?;
+        devices::prepare(&file.vrrp).await.map_err(|error| failed(&error))?;
         let links = links(&file.global.interfaces).await.map_err(|error| failed(&error))?;
         let host = crate::plan::HostView {
             hash_key: start::hash_key(&file).map_err(|error| failed(error.as_ref()))?,
@@ -94,6 +95,7 @@ impl Daemon {
             links: self.engine.host.links.clone(),
             names: interfaces::names(&links),
             leases: self.elections.slots(&file.vrrp),
+            virtual_macs: interfaces::virtual_macs(&file.vrrp, &links, |name| self.elections.slot(name)),
         };
         let old_vrrp = self.engine.file.vrrp.clone();
         let (old_file, old_host) =
@@ -182,6 +184,8 @@ impl Daemon {
         }
         self.engine.host.interfaces = interfaces;
         self.engine.host.names = interfaces::names(&links);
+        self.engine.host.virtual_macs =
+            interfaces::virtual_macs(&self.engine.config.vrrp, &links, |name| self.elections.slot(name));
         self.apply();
         self.attach(&links)?;
         start::modes(&mut self.attached).await

@@ -10,6 +10,7 @@ use lb_common::{
     mark::MarkRules,
     service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer},
     template::{Template, TemplateKey},
+    virtual_mac::VirtualMacKey,
     vlan::VlanKey,
 };
 
@@ -62,6 +63,8 @@ pub struct Maps {
     pub interfaces: Array<MapData, Interface>,
     /// VLAN devices by where their frames arrive.
     pub vlans: HashMap<MapData, VlanKey, u32>,
+    /// Slots of the leases of virtual routers with a MAC address of their own.
+    pub virtual_macs: HashMap<MapData, VirtualMacKey, u32>,
     /// Outcome counters.
     pub outcomes: PerCpuArray<MapData, Counter>,
     /// Virtual servers by index.
@@ -120,6 +123,7 @@ impl Maps {
             concerns: open(pins, map::CONCERNS)?,
             interfaces: open(pins, map::INTERFACES)?,
             vlans: open(pins, map::VLANS)?,
+            virtual_macs: open(pins, map::VIRTUAL_MACS)?,
             outcomes: open(pins, map::OUTCOMES)?,
             virtual_servers: open(pins, map::VIRTUAL_SERVERS)?,
             names: open(pins, map::NAMES)?,

@@ -69,6 +69,7 @@ pub fn read(maps: &Maps) -> Result<Wanted, ReadError> {
             .collect(),
         concerns: elements(&maps.concerns, |bits| *bits != 0)?.into_iter().collect(),
         vlans: entries(maps.vlans.map())?.into_iter().collect(),
+        virtual_macs: entries(maps.virtual_macs.map())?.into_iter().collect(),
         v4: family(&maps.v4)?,
         v6: family(&maps.v6)?,
         names,

@@ -18,6 +18,7 @@ use lb_common::{
     mark::{MarkPrefix, MarkRule, MarkRules, NOBODY},
     service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer, lease},
     template::{Template, TemplateKey},
+    virtual_mac::VirtualMacKey,
     vlan::VlanKey,
 };
 use lb_ebpf::{
@@ -143,6 +144,10 @@ impl Common for Rehearsal<'_> {
 
     fn vlan(&self, key: &VlanKey) -> Option<u32> {
         self.wanted.vlans.get(key).copied()
+    }
+
+    fn virtual_mac(&self, key: &VirtualMacKey) -> Option<u32> {
+        self.wanted.virtual_macs.get(key).copied()
     }
 
     fn interface(&self, index: u32) -> Option<&Interface> {

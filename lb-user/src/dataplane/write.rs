@@ -160,6 +160,7 @@ fn one(maps: &mut Maps, write: &Write) -> Result<(), WriteError> {
             ("INTERFACES", slot(&mut maps.interfaces, change.key, change.new.unwrap_or_default()))
         }
         Write::Vlan(change) => ("VLANS", entry(&mut maps.vlans, change)),
+        Write::VirtualMac(change) => ("VIRTUAL_MACS", entry(&mut maps.virtual_macs, change)),
         Write::RealServer(change) => {
             let result = slot(&mut maps.real_servers, change.key, change.new.unwrap_or_default());
             if change.old.is_none() {

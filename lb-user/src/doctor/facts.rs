@@ -14,7 +14,7 @@ use crate::{
     host::{
         links::{Link, links},
         reach::{Reach, reach},
-        sysctl::{Change, Sysctls},
+        sysctl::{Change, Needs, Sysctls},
     },
 };
 
@@ -92,8 +92,10 @@ impl Facts {
             let program = link.as_ref().and_then(|link| link.xdp).and_then(|xdp| program(xdp.program_id));
             interfaces.push(Interface { name: name.clone(), link, program, rp_filter: rp_filter(name) });
         }
-        let present: Vec<String> =
+        let present =
             interfaces.iter().filter(|one| one.link.is_some()).map(|one| one.name.clone()).collect();
+        let mut needs = Needs { interfaces: present, ..Needs::of(config) };
+        needs.beneath.retain(|name| Path::new("/proc/sys/net/ipv4/conf").join(name).exists());
         Ok(Self {
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
@@ -106,7 +108,7 @@ impl Facts {
             xdp_mode: global.xdp_mode,
             interfaces,
             sysctl_policy: global.sysctl,
-            sysctls: Sysctls::new(&global.state_dir).check(&present).changes,
+            sysctls: Sysctls::new(&global.state_dir).check(&needs).changes,
             real_servers: real_servers(config).await?,
         })
     }

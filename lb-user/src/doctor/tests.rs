@@ -17,6 +17,7 @@ fn healthy() -> Facts {
             is_virtual: false,
             xdp: Some(XdpInfo { mode: Mode::Native, program_id: 7 }),
             vlans: Vec::new(),
+            macvlans: Vec::new(),
         }),
         program: Some("xlb".to_owned()),
         rp_filter: Some(0),

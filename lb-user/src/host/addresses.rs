@@ -12,7 +12,10 @@ use netlink_packet_route::{
 use nix::errno::Errno;
 use rtnetlink::{Handle, MulticastGroup, packet_core::ErrorMessage, sys::SocketAddr};
 
-use super::routes::{self, Routes};
+use super::{
+    macvlans::Macvlans,
+    routes::{self, Routes},
+};
 use crate::config::vrrp::Scope;
 
 /// An address was not put or not removed.
@@ -50,6 +53,15 @@ pub enum Put {
     Foreign,
 }
 
+/// How an address is put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manner {
+    /// It was put before, and gets another lifetime.
+    pub renew: bool,
+    /// The kernel adds no route to its network.
+    pub without_route: bool,
+}
+
 /// The way to the kernel.
 #[derive(Clone, Debug)]
 pub struct Addresses(Handle);
@@ -83,7 +95,13 @@ impl Addresses {
         Routes(self.0.clone())
     }
 
-    /// Puts an address on an interface for `lifetime`, in whole seconds; `renew` where it was put before.
+    /// The way to its devices with virtual MAC addresses.
+    #[must_use]
+    pub fn macvlans(&self) -> Macvlans {
+        Macvlans(self.0.clone())
+    }
+
+    /// Puts an address on an interface for `lifetime`, in whole seconds.
     ///
     /// # Errors
     /// What the kernel says; an address that exists without us is none.
@@ -93,7 +111,7 @@ impl Addresses {
         address: IpNet,
         scope: Scope,
         lifetime: Duration,
-        renew: bool,
+        Manner { renew, without_route }: Manner,
     ) -> Result<Put, Error> {
         let mut request = self.0.address().add(index, address.addr(), address.prefix_len());
         if renew {
@@ -110,14 +128,18 @@ impl Addresses {
         let mut cache = CacheInfo::default();
         cache.ifa_valid = seconds;
         cache.ifa_preferred = seconds;
+        let mut flags = if without_route { AddressFlags::Noprefixroute } else { AddressFlags::empty() };
         if address.addr().is_ipv6() {
             // Duplicate address detection would keep it from answering for a second after a takeover.
             message.header.flags = AddressHeaderFlags::Nodad;
-            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+            flags |= AddressFlags::Nodad;
             if address.prefix_len() == 128 {
                 // Never the source of this host's own traffic.
                 cache.ifa_preferred = 0;
             }
+        }
+        if !flags.is_empty() {
+            message.attributes.push(AddressAttribute::Flags(flags));
         }
         message.attributes.push(AddressAttribute::CacheInfo(cache));
         match request.execute().await {

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fs, io, path::Path, pin::pin};
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp};
 use tokio_stream::StreamExt as _;
 
-use super::vlans::{self, Vlan};
+use super::{
+    macvlans::{self, Macvlan},
+    vlans::{self, Vlan},
+};
 
 /// One Ethernet link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub struct Link {
     pub xdp: Option<XdpInfo>,
     /// The VLAN devices on it.
     pub vlans: Vec<Vlan>,
+    /// The devices with virtual MAC addresses on it and on them.
+    pub macvlans: Vec<Macvlan>,
 }
 
 /// A program that is attached to a link.
@@ -124,6 +129,8 @@ fn select(names: &[String], messages: &[LinkMessage]) -> Result<Vec<Link>, Links
         .collect::<Result<_, _>>()?;
     for link in &mut links {
         link.vlans = vlans::on(link.index, messages);
+        let below = std::iter::once(link.index).chain(link.vlans.iter().map(|vlan| vlan.index));
+        link.macvlans = below.flat_map(|index| macvlans::on(index, messages)).collect();
     }
     for parent in &links {
         if let Some(stacked) = parent.vlans.iter().find(|vlan| names.contains(&vlan.name)) {
@@ -169,6 +176,7 @@ fn link(name: &str, message: &LinkMessage) -> Option<Link> {
         is_virtual,
         xdp,
         vlans: Vec::new(),
+        macvlans: Vec::new(),
     })
 }
 

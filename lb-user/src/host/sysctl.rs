@@ -10,6 +10,8 @@ use std::{
 
 use original::Originals;
 
+use crate::config::model::Config;
+
 /// A sysctl by its path below /proc/sys: names of interfaces may have dots in them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
@@ -96,9 +98,29 @@ pub enum SysctlError {
     },
 }
 
+/// Whose sysctls matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Interfaces that balanced packets use.
+    pub interfaces: Vec<String>,
+    /// Interfaces with the device of a virtual MAC address on them.
+    pub beneath: Vec<String>,
+}
+
+impl Needs {
+    /// Of a configuration.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        let mut beneath: Vec<String> = config.vrrp.virtual_macs().map(|mac| mac.parent.clone()).collect();
+        beneath.sort();
+        beneath.dedup();
+        Self { interfaces: config.global.interfaces.clone(), beneath }
+    }
+}
+
 /// What balancing on these interfaces needs.
 #[must_use]
-pub fn wanted(interfaces: &[String]) -> Vec<Setting> {
+pub fn wanted(Needs { interfaces, beneath }: &Needs) -> Vec<Setting> {
     let setting = |path: &str, value| Setting { name: Name(path.to_owned()), value };
     // Before forwarding, which would send them: clients and real servers on one network must not be told to go around us. The
     // kernel sends them when either of the two is on.
@@ -109,13 +131,19 @@ pub fn wanted(interfaces: &[String]) -> Vec<Setting> {
     // an address of this machine: the kernel would take it for forged.
     let local =
         interfaces.iter().map(|interface| setting(&format!("net/ipv4/conf/{interface}/accept_local"), "1"));
+    // A virtual address is on the device with the virtual MAC address: the interface below must neither answer for it with its
+    // own (arp_ignore) nor ask in its name (arp_announce), since who is asked learns the address from that.
+    let silence = beneath.iter().flat_map(|interface| {
+        [("arp_ignore", "1"), ("arp_announce", "2")]
+            .map(|(name, value)| setting(&format!("net/ipv4/conf/{interface}/{name}"), value))
+    });
     let forwarding = [
         "net/ipv4/ip_forward",
         "net/ipv4/ip_nonlocal_bind",
         "net/ipv6/conf/all/forwarding",
         "net/ipv6/ip_nonlocal_bind",
     ];
-    redirects.chain(local).chain(forwarding.map(|path| setting(path, "1"))).collect()
+    redirects.chain(local).chain(silence).chain(forwarding.map(|path| setting(path, "1"))).collect()
 }
 
 /// What has to change for `wanted`; what was not found is left out.
@@ -144,9 +172,9 @@ impl Sysctls {
 
     /// Looks what differs from what these interfaces need.
     #[must_use]
-    pub fn check(&self, interfaces: &[String]) -> Report {
+    pub fn check(&self, needs: &Needs) -> Report {
         let mut report = Report::default();
-        let wanted = wanted(interfaces);
+        let wanted = wanted(needs);
         let mut found = BTreeMap::new();
         for Setting { name, .. } in &wanted {
             match self.read(name) {
@@ -164,14 +192,15 @@ impl Sysctls {
             }
         }
         report.changes = difference(&wanted, &found);
-        report.notes.extend(interfaces.iter().filter_map(|interface| self.deafness(interface)));
+        report.notes.extend(needs.interfaces.iter().filter_map(|interface| self.deafness(interface)));
+        report.notes.extend((!needs.beneath.is_empty()).then(|| self.strictness()).flatten());
         report
     }
 
     /// Sets what differs from what these interfaces need, remembering what was there.
     #[must_use]
-    pub fn apply(&self, interfaces: &[String]) -> Report {
-        let mut report = self.check(interfaces);
+    pub fn apply(&self, needs: &Needs) -> Report {
+        let mut report = self.check(needs);
         let changes = std::mem::take(&mut report.changes);
         if changes.is_empty() {
             return report;
@@ -235,6 +264,18 @@ impl Sysctls {
             format!(
                 "{interface} ignores router advertisements while this host forwards IPv6, and loses a default route \
                  learned from them: set {name} to 2 if it needs them"
+            )
+        })
+    }
+
+    /// The value of all interfaces goes before that of the devices of virtual MAC addresses (ip-sysctl.rst).
+    fn strictness(&self) -> Option<String> {
+        let name = Name("net/ipv4/conf/all/rp_filter".to_owned());
+        let strict = self.read(&name).is_ok_and(|value| value == "1");
+        strict.then(|| {
+            format!(
+                "{name} is 1: the kernel drops what arrives for a virtual MAC address and is not forwarded by xlb, where the \
+                 route back leads through the interface below: set it to 0 or 2"
             )
         })
     }

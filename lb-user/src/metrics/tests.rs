@@ -53,6 +53,7 @@ fn instance() -> Vrrp {
         configured_priority: 100,
         master: None,
         addresses: Vec::new(),
+        virtual_mac: None,
         routes: Vec::new(),
         rules: Vec::new(),
         transitions: 3,

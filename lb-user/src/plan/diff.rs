@@ -7,6 +7,7 @@ use lb_common::{
     hash::HashKey,
     mark::{MarkPrefix, MarkRule},
     service::{Interface, RealServer, ServiceKey, VipKey, VirtualServer},
+    virtual_mac::VirtualMacKey,
     vlan::VlanKey,
 };
 
@@ -41,6 +42,8 @@ pub enum Write {
     Interface(Change<u32, Interface>),
     /// By interface and tags -> index of the VLAN device.
     Vlan(Change<VlanKey, u32>),
+    /// By interface and the end of the address -> slot of the lease.
+    VirtualMac(Change<VirtualMacKey, u32>),
     /// By real server index.
     RealServer(Change<u32, RealServer>),
     /// By virtual server index.
@@ -76,6 +79,7 @@ impl Write {
             Self::Concern(..) => self,
             Self::Interface(change) => Self::Interface(change.inverse()),
             Self::Vlan(change) => Self::Vlan(change.inverse()),
+            Self::VirtualMac(change) => Self::VirtualMac(change.inverse()),
             Self::RealServer(change) => Self::RealServer(change.inverse()),
             Self::Scheduling(change) => Self::Scheduling(change.inverse()),
             Self::VirtualServer(change) => Self::VirtualServer(change.inverse()),
@@ -112,6 +116,7 @@ pub fn diff(old: &Wanted, new: &Wanted) -> Vec<Write> {
     }
     steps.compare(&old.interfaces, &new.interfaces, Write::Interface);
     steps.compare(&old.vlans, &new.vlans, Write::Vlan);
+    steps.compare(&old.virtual_macs, &new.virtual_macs, Write::VirtualMac);
     steps.compare(&old.real_servers, &new.real_servers, Write::RealServer);
     steps.compare(&old.scheduling, &new.scheduling, Write::Scheduling);
     steps.compare(&old.virtual_servers, &new.virtual_servers, Write::VirtualServer);
@@ -142,6 +147,7 @@ pub fn needs_new_generation(writes: &[Write]) -> bool {
         Write::Settings(_)
         | Write::Concern(..)
         | Write::Vlan(_)
+        | Write::VirtualMac(_)
         | Write::Scheduling(_)
         | Write::VirtualServer(_)
         | Write::Name(_)

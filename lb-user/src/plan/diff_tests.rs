@@ -21,6 +21,7 @@ fn apply(wanted: &mut Wanted, write: Write) {
         Write::Concern(word, bits) => *wanted.concerns.entry(word).or_default() |= bits,
         Write::Interface(change) => put(&mut wanted.interfaces, change),
         Write::Vlan(change) => put(&mut wanted.vlans, change),
+        Write::VirtualMac(change) => put(&mut wanted.virtual_macs, change),
         Write::RealServer(change) => put(&mut wanted.real_servers, change),
         Write::Scheduling(change) => put(&mut wanted.scheduling, change),
         Write::VirtualServer(change) => put(&mut wanted.virtual_servers, change),

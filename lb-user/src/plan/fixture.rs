@@ -31,6 +31,7 @@ impl World {
             links: Vec::new(),
             names: [("eth0".to_owned(), 2), ("eth1".to_owned(), 3)].into(),
             leases: [("192.0.2.99".parse().unwrap(), 7)].into(),
+            virtual_macs: std::collections::BTreeMap::new(),
         };
         Self { registry: Registry::new(CAPACITY), host }
     }

@@ -58,6 +58,7 @@ pub fn plan(
             ticks_per_second: host.ticks_per_second,
             interfaces: attached(&host.interfaces),
             vlans: vlans(&host.interfaces),
+            virtual_macs: host.virtual_macs.clone(),
             ..Wanted::default()
         },
     };
@@ -79,7 +80,7 @@ fn attached(interfaces: &BTreeMap<u32, Interface>) -> BTreeMap<u32, Interface> {
 }
 
 fn vlans(interfaces: &BTreeMap<u32, Interface>) -> BTreeMap<VlanKey, u32> {
-    let devices = interfaces.iter().filter(|(_, it)| it.parent != 0);
+    let devices = interfaces.iter().filter(|(_, it)| it.parent != 0 && !it.is_virtual_router());
     let key = |it: &Interface| VlanKey { parent: it.parent.into(), outer: it.outer, inner: it.inner };
     devices.map(|(index, it)| (key(it), *index)).collect()
 }

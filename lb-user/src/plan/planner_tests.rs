@@ -206,6 +206,9 @@ fn a_vlan_device_is_found_by_its_parent_and_its_tags() {
     let (outer, inner) = (Tag { protocol: S_TAG, id: 200 }, Tag { protocol: C_TAG, id: 300 });
     let device = Interface { flags: interface::ATTACHED, parent: 2, outer, inner, ..Interface::default() };
     world.host.interfaces.insert(7, device);
+    // The device of a virtual MAC address has no tags.
+    let router = Interface { outer: Tag::NONE, inner: Tag::NONE, ..device };
+    world.host.interfaces.insert(8, router);
     let wanted = world.plan(&[]).unwrap();
     assert_eq!(wanted.vlans, [(VlanKey { parent: 2, outer, inner }, 7)].into());
 }

@@ -11,6 +11,7 @@ use lb_common::{
     hash::HashKey,
     mark::NOBODY,
     service::{Interface, RealServer, ServiceKey, VipKey, VirtualServer, lease},
+    virtual_mac::VirtualMacKey,
     vlan::VlanKey,
 };
 
@@ -56,6 +57,8 @@ pub struct HostView {
     pub names: BTreeMap<String, u32>,
     /// Slots of the leases of virtual addresses that nodes elect an owner of.
     pub leases: BTreeMap<IpAddr, u32>,
+    /// Slots of the leases of virtual routers with a MAC address of their own.
+    pub virtual_macs: BTreeMap<VirtualMacKey, u32>,
 }
 
 /// The whole content of the maps that the controller writes.
@@ -73,6 +76,8 @@ pub struct Wanted {
     pub concerns: Concerns,
     /// Index of the VLAN device that frames with some tags arrive on.
     pub vlans: BTreeMap<VlanKey, u32>,
+    /// Slots of the leases of virtual routers with a MAC address of their own.
+    pub virtual_macs: BTreeMap<VirtualMacKey, u32>,
     /// What is found by an IPv4 address.
     pub v4: Family<V4>,
     /// What is found by an IPv6 address.

@@ -73,7 +73,15 @@ impl Announcer {
     /// What the kernel says: the interface is down, or its queue is full.
     pub fn announce(&self, address: IpAddr, on: &LinkAddr) -> io::Result<()> {
         let Some(mac) = on.addr() else { return Ok(()) };
-        sendto(self.0.as_raw_fd(), &frame(address, mac), on, MsgFlags::empty())?;
+        self.send(&frame(address, mac), on)
+    }
+
+    /// Sends a frame through an interface, which is named by its link address.
+    ///
+    /// # Errors
+    /// What the kernel says: the interface is down, or its queue is full.
+    pub fn send(&self, frame: &[u8], on: &LinkAddr) -> io::Result<()> {
+        sendto(self.0.as_raw_fd(), frame, on, MsgFlags::empty())?;
         Ok(())
     }
 }

@@ -17,7 +17,7 @@ use crate::{
         alarms::Alarms,
         keeper::{Order, lifetime},
         links::{LinkId, Links, is_on, link_of},
-        notify::Notifier,
+        notify::{Notifier, Whose},
         reject::Reject,
         router::{Action, MISSED},
         script::ScriptUser,
@@ -98,6 +98,7 @@ impl Driver {
             unit.group.stop(now);
             self.flush(&mut unit, now);
         }
+        self.order(Order::Devices(config.virtual_macs().cloned().collect()));
         self.virtual_ones = addresses(&config).collect();
         self.config = config;
         self.watchers.follow(&self.config, &mut self.readings);
@@ -281,11 +282,16 @@ impl Driver {
                 Action::Entered(state) => {
                     let priority = unit.priority(index);
                     unit.members[index].entered(state);
-                    self.notifier.notify(&instance.notify, &instance.name, state, priority);
+                    self.notifier.notify(&instance.notify, Whose::Instance(&instance.name, priority), state);
                     let name = instance.name.clone();
                     self.publish(Event::State { instance: name, state, priority });
                 }
             }
+        }
+        if let Some((first, state)) = unit.agreed()
+            && let Some(group) = self.config.group_of(first)
+        {
+            self.notifier.notify(&group.notify, Whose::Group(&group.name), state);
         }
     }
 
@@ -321,7 +327,7 @@ impl Driver {
         let to = if instance.unicast_peers.is_empty() { &everyone[..] } else { &instance.unicast_peers };
         for destination in to {
             let path = Path { source, destination: *destination };
-            match self.links.send(&link_of(&instance), path, &packet.encode_signed(path, sign)) {
+            match self.links.send(&instance, path, &packet.encode_signed(path, sign)) {
                 Ok(()) => member.adverts.sent += 1,
                 Err(error) => {
                     member.adverts.failed += 1;

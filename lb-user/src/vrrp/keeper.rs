@@ -8,20 +8,23 @@ use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
 use crate::{
-    config::vrrp::{VirtualAddress, VrrpInstance},
+    config::vrrp::{VirtualAddress, VirtualMac, VrrpInstance},
     host::{
-        addresses::{Addresses, Put},
+        addresses::{Addresses, Manner, Put},
         interfaces::Interfaces,
     },
-    vrrp::{announce::Announcer, paths::Paths},
+    vrrp::{announce::Announcer, devices::Devices, paths::Paths},
 };
 
 /// What the driver wants.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// The addresses of the instance, and no others of it, for one more lifetime; then its routes and rules.
+    /// The devices of these virtual MAC addresses, and no others.
+    Devices(Vec<VirtualMac>),
+    /// The device of the instance is switched on; its addresses, and no others of it, for one more lifetime; then its routes
+    /// and rules.
     Hold(Arc<VrrpInstance>),
-    /// None of its routes and rules, then none of its addresses.
+    /// None of its routes and rules, then none of its addresses; its device is switched off.
     Release(Arc<VrrpInstance>),
     /// The neighbours are told.
     Announce(Arc<VrrpInstance>),
@@ -44,22 +47,21 @@ type Held = BTreeMap<VirtualAddress, Option<Place>>;
 
 /// Works until there are no more orders.
 pub(super) async fn keep(
-    addresses: Addresses,
-    mut paths: Paths,
+    (addresses, mut paths, mut devices): (Addresses, Paths, Devices),
     announcer: Announcer,
     mut orders: mpsc::UnboundedReceiver<Order>,
 ) {
     let mut held = BTreeMap::<String, Held>::new();
     while let Some(order) = orders.recv().await {
-        let interfaces = match Interfaces::read() {
-            Ok(interfaces) => interfaces,
-            Err(error) => {
-                tracing::error!(%error, "cannot read the interfaces");
-                continue;
-            }
-        };
+        let Some(mut interfaces) = interfaces() else { continue };
         match order {
+            Order::Devices(wanted) => devices.follow(wanted).await,
             Order::Hold(instance) => {
+                if let Some(device) = &instance.virtual_mac
+                    && devices.raise(device, &interfaces).await
+                {
+                    interfaces = self::interfaces().unwrap_or(interfaces);
+                }
                 let held = held.entry(instance.name.clone()).or_default();
                 hold(&addresses, &interfaces, &instance, held).await;
                 paths.hold(&interfaces, &instance).await;
@@ -69,10 +71,18 @@ pub(super) async fn keep(
                 for (address, place) in held.remove(&instance.name).unwrap_or_default() {
                     remove(&addresses, &address, place).await;
                 }
+                if let Some(device) = &instance.virtual_mac {
+                    devices.lower(device).await;
+                }
             }
             Order::Announce(instance) => announce(&announcer, &interfaces, &instance),
         }
     }
+    devices.end().await;
+}
+
+fn interfaces() -> Option<Interfaces> {
+    Interfaces::read().inspect_err(|error| tracing::error!(%error, "cannot read the interfaces")).ok()
 }
 
 async fn hold(addresses: &Addresses, interfaces: &Interfaces, instance: &VrrpInstance, held: &mut Held) {
@@ -84,7 +94,7 @@ async fn hold(addresses: &Addresses, interfaces: &Interfaces, instance: &VrrpIns
     let lifetime = lifetime(instance.advert_interval);
     let puts = instance.virtual_ipaddress.iter().map(|wanted| {
         let before = held.get(wanted).copied().flatten();
-        put(addresses, interfaces, wanted, lifetime, before)
+        put(addresses, interfaces, (wanted, instance), lifetime, before)
     });
     // All at once: on a busy machine every round trip waits for its turn.
     let puts = join_all(puts).await;
@@ -106,7 +116,7 @@ async fn hold(addresses: &Addresses, interfaces: &Interfaces, instance: &VrrpIns
 async fn put(
     addresses: &Addresses,
     interfaces: &Interfaces,
-    wanted: &VirtualAddress,
+    (wanted, instance): (&VirtualAddress, &VrrpInstance),
     lifetime: Duration,
     before: Option<Place>,
 ) -> Result<Place, String> {
@@ -114,7 +124,13 @@ async fn put(
         interfaces.get(&wanted.device).ok_or_else(|| format!("no interface {}", wanted.device))?;
     let index = interface.index;
     let renew = before.is_some_and(|place| place.index == index && place.put == Put::Ours);
-    let put = addresses.put(index, wanted.address, wanted.scope, lifetime, renew).await;
+    // A network that the interface is in is reached through that, not through the device on it as well.
+    let below = instance.virtual_mac.as_ref().filter(|mac| mac.device == wanted.device);
+    let below = below.and_then(|mac| interfaces.get(&mac.parent));
+    let without_route =
+        below.is_some_and(|below| below.addresses.iter().any(|own| wanted.address.contains(own)));
+    let manner = Manner { renew, without_route };
+    let put = addresses.put(index, wanted.address, wanted.scope, lifetime, manner).await;
     put.map(|put| Place { index, put }).map_err(|error| match error.source() {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),

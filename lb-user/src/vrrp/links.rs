@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
+use nix::sys::socket::LinkAddr;
 use tokio::{sync::mpsc, time};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -10,6 +11,8 @@ use crate::{
     host::interfaces::Interfaces,
     vrrp::{
         advert::Path,
+        announce::Announcer,
+        frame::advertisement,
         socket::{Received, Socket},
     },
 };
@@ -33,6 +36,8 @@ pub(super) fn is_on(instance: &VrrpInstance, (interface, ipv6): &LinkId) -> bool
 #[derive(Debug)]
 struct Link {
     socket: Arc<Socket>,
+    /// Where frames go out.
+    interface: Option<LinkAddr>,
     /// Reads until it is dropped.
     _reader: AbortOnDropHandle<()>,
 }
@@ -42,11 +47,12 @@ struct Link {
 pub(super) struct Links {
     open: HashMap<LinkId, Link>,
     received: mpsc::Sender<(LinkId, Received)>,
+    frames: Announcer,
 }
 
 impl Links {
-    pub(super) fn new(received: mpsc::Sender<(LinkId, Received)>) -> Self {
-        Self { open: HashMap::new(), received }
+    pub(super) fn new(received: mpsc::Sender<(LinkId, Received)>, frames: Announcer) -> Self {
+        Self { open: HashMap::new(), received, frames }
     }
 
     /// Opens those that are wanted, where their interface is; those that are open stay as they are.
@@ -60,16 +66,24 @@ impl Links {
                     let socket = Arc::new(socket);
                     let reader = read(Arc::clone(&socket), id.clone(), self.received.clone());
                     let reader = AbortOnDropHandle::new(tokio::spawn(reader));
-                    self.open.insert(id.clone(), Link { socket, _reader: reader });
+                    let interface = interfaces.get(&id.0).and_then(|interface| interface.link);
+                    self.open.insert(id.clone(), Link { socket, interface, _reader: reader });
                 }
                 Err(error) => tracing::error!(interface = id.0, %error, "cannot open a VRRP socket"),
             }
         }
     }
 
-    pub(super) fn send(&self, id: &LinkId, path: Path, bytes: &[u8]) -> io::Result<()> {
-        let link = self.open.get(id).ok_or(io::ErrorKind::NotConnected)?;
-        link.socket.send(path, bytes)
+    /// Sends an advertisement of an instance: to everybody from its virtual MAC address, if it has one. The kernel resolves
+    /// unicast peers, and they get it from the interface's own.
+    pub(super) fn send(&self, instance: &VrrpInstance, path: Path, bytes: &[u8]) -> io::Result<()> {
+        let link = self.open.get(&link_of(instance)).ok_or(io::ErrorKind::NotConnected)?;
+        let Some(mac) = instance.virtual_mac.as_ref().filter(|_| path.destination.is_multicast()) else {
+            return link.socket.send(path, bytes);
+        };
+        let interface = link.interface.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        let frame = advertisement(mac.address, path, bytes).ok_or(io::ErrorKind::InvalidInput)?;
+        self.frames.send(&frame, interface)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Notify scripts: run in the order of the changes, one after another for each instance.
+//! Notify scripts: run in the order of the changes, one after another for each instance and sync group.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -17,11 +17,38 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// The process ends after this, whatever its scripts do.
 const LIMIT_AT_END: Duration = Duration::from_secs(5);
 
+/// Whose state has changed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Whose<'a> {
+    /// That of an instance with this name and priority.
+    Instance(&'a str, Priority),
+    /// That of all instances of a sync group with this name.
+    Group(&'a str),
+}
+
+impl Whose<'_> {
+    /// Its kind in keepalived's words, and its name; no two have the same.
+    fn key(self) -> (&'static str, String) {
+        match self {
+            Self::Instance(name, _) => ("INSTANCE", name.to_owned()),
+            Self::Group(name) => ("GROUP", name.to_owned()),
+        }
+    }
+
+    /// keepalived says 0 for a sync group.
+    fn priority(self) -> Priority {
+        match self {
+            Self::Instance(_, priority) => priority,
+            Self::Group(_) => Priority(0),
+        }
+    }
+}
+
 /// What is running.
 #[derive(Debug, Default)]
 pub(super) struct Notifier {
     user: Option<ScriptUser>,
-    last: HashMap<String, JoinHandle<()>>,
+    last: HashMap<(&'static str, String), JoinHandle<()>>,
 }
 
 impl Notifier {
@@ -29,13 +56,14 @@ impl Notifier {
         Self { user, last: HashMap::new() }
     }
 
-    /// Runs what is configured for a state, after what runs already for that instance.
-    pub(super) fn notify(&mut self, notify: &Notify, instance: &str, state: State, priority: Priority) {
-        let commands = commands(notify, instance, state, priority);
+    /// Runs what is configured for a state, after what runs already for that instance or sync group.
+    pub(super) fn notify(&mut self, notify: &Notify, whose: Whose<'_>, state: State) {
+        let commands = commands(notify, whose, state);
         if commands.is_empty() {
             return;
         }
-        let (user, before) = (self.user, self.last.remove(instance));
+        let key = whose.key();
+        let (user, before) = (self.user, self.last.remove(&key));
         let task = tokio::spawn(async move {
             if let Some(before) = before {
                 // A panic there is no reason to skip this one.
@@ -47,7 +75,7 @@ impl Notifier {
                 }
             }
         });
-        self.last.insert(instance.to_owned(), task);
+        self.last.insert(key, task);
     }
 
     /// Waits for all of them, if they do not take too long.
@@ -64,14 +92,15 @@ impl Notifier {
 }
 
 /// The commands with keepalived's arguments: type, name, state, priority.
-fn commands(notify: &Notify, instance: &str, state: State, priority: Priority) -> Vec<Vec<String>> {
+fn commands(notify: &Notify, whose: Whose<'_>, state: State) -> Vec<Vec<String>> {
     let (own, word) = match state {
         State::Init => (&notify.stop, "STOP"),
         State::Backup => (&notify.backup, "BACKUP"),
         State::Master => (&notify.master, "MASTER"),
         State::Fault => (&notify.fault, "FAULT"),
     };
-    let arguments = ["INSTANCE".to_owned(), instance.to_owned(), word.to_owned(), priority.to_string()];
+    let (kind, name) = whose.key();
+    let arguments = [kind.to_owned(), name, word.to_owned(), whose.priority().to_string()];
     [own, &notify.any]
         .into_iter()
         .filter(|command| !command.is_empty())
@@ -87,12 +116,14 @@ mod tests {
     fn a_script_gets_the_arguments_that_keepalived_gives() {
         let notify =
             Notify { master: vec!["/m".into(), "x".into()], any: vec!["/any".into()], ..Notify::default() };
-        let of =
-            |state| commands(&notify, "outside", state, Priority(90)).iter().map(|c| c.join(" ")).collect();
-        let master: Vec<String> = of(State::Master);
+        let of = |whose, state| commands(&notify, whose, state).iter().map(|c| c.join(" ")).collect();
+        let outside = Whose::Instance("outside", Priority(90));
+        let master: Vec<String> = of(outside, State::Master);
         assert_eq!(master, ["/m x INSTANCE outside MASTER 90", "/any INSTANCE outside MASTER 90"]);
-        let stop: Vec<String> = of(State::Init);
+        let stop: Vec<String> = of(outside, State::Init);
         assert_eq!(stop, ["/any INSTANCE outside STOP 90"]);
+        let group: Vec<String> = of(Whose::Group("site"), State::Master);
+        assert_eq!(group, ["/m x GROUP site MASTER 0", "/any GROUP site MASTER 0"]);
     }
 
     #[tokio::test]
@@ -103,7 +134,7 @@ mod tests {
         let notify = Notify { any, ..Notify::default() };
         let mut notifier = Notifier::new(None);
         for state in [State::Backup, State::Master, State::Fault, State::Init] {
-            notifier.notify(&notify, "outside", state, Priority(100));
+            notifier.notify(&notify, Whose::Instance("outside", Priority(100)), state);
         }
         notifier.finish().await;
         assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "BACKUP\nMASTER\nFAULT\nSTOP\n");

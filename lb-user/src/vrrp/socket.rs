@@ -21,9 +21,9 @@ use crate::vrrp::{
     advert::{GROUP_V4, GROUP_V6, PROTOCOL, Path},
 };
 
-const HOP_LIMIT: u32 = 255;
+pub(super) const HOP_LIMIT: u8 = 255;
 /// Internetwork control, as RFC 9568 asks for routing protocols.
-const TRAFFIC_CLASS: u32 = 0xc0;
+pub(super) const TRAFFIC_CLASS: u8 = 0xc0;
 /// A header, 255 IPv6 addresses and a trailer, which is more than 255 IPv4 addresses after the longest IPv4 header.
 const LONGEST: usize = 8 + 255 * 16 + 28;
 
@@ -63,18 +63,18 @@ impl Socket {
         let raw = Raw::new(domain, kind, Some(Protocol::from(i32::from(PROTOCOL))))?;
         raw.bind_device(Some(interface.as_bytes()))?;
         if ipv6 {
-            raw.set_unicast_hops_v6(HOP_LIMIT)?;
-            raw.set_multicast_hops_v6(HOP_LIMIT)?;
+            raw.set_unicast_hops_v6(HOP_LIMIT.into())?;
+            raw.set_multicast_hops_v6(HOP_LIMIT.into())?;
             raw.set_multicast_loop_v6(false)?;
-            raw.set_tclass_v6(TRAFFIC_CLASS)?;
+            raw.set_tclass_v6(TRAFFIC_CLASS.into())?;
             raw.set_recv_hoplimit_v6(true)?;
             setsockopt(&raw, sockopt::Ipv6RecvPacketInfo, &true)?;
             raw.join_multicast_v6(&GROUP_V6, index)?;
         } else {
-            raw.set_ttl_v4(HOP_LIMIT)?;
-            raw.set_multicast_ttl_v4(HOP_LIMIT)?;
+            raw.set_ttl_v4(HOP_LIMIT.into())?;
+            raw.set_multicast_ttl_v4(HOP_LIMIT.into())?;
             raw.set_multicast_loop_v4(false)?;
-            raw.set_tos_v4(TRAFFIC_CLASS)?;
+            raw.set_tos_v4(TRAFFIC_CLASS.into())?;
             raw.join_multicast_v4_n(&GROUP_V4, &InterfaceIndexOrAddress::Index(index))?;
         }
         Ok(Self { raw: UdpSocket::from_std(raw.into())?, index, ipv6 })

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::vrrp::{Kind, Priority, Tracked},
+    config::vrrp::{Kind, Priority, Tracked, VirtualMac},
     vrrp::{
         reject::{Mismatch, Reject},
         state::State,
@@ -26,6 +26,8 @@ pub struct InstanceStatus {
     pub master: Option<IpAddr>,
     /// The virtual addresses with their prefix.
     pub addresses: Vec<String>,
+    /// The MAC address that its virtual addresses have, when it is not the interface's own.
+    pub virtual_mac: Option<VirtualMacStatus>,
     /// Routes that follow it, as `ip route` takes them.
     pub routes: Vec<String>,
     /// Rules that follow it, as `ip rule` takes them.
@@ -40,6 +42,21 @@ pub struct InstanceStatus {
     pub adverts: Adverts,
     /// Routers that were heard, by address.
     pub peers: BTreeMap<IpAddr, Peer>,
+}
+
+/// The MAC address of a virtual router.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VirtualMacStatus {
+    /// Such as `00:00:5e:00:01:33`.
+    pub address: String,
+    /// Name of the device that has it.
+    pub device: String,
+}
+
+impl From<&VirtualMac> for VirtualMacStatus {
+    fn from(mac: &VirtualMac) -> Self {
+        Self { address: mac.to_string(), device: mac.device.clone() }
+    }
 }
 
 /// Something that an instance tracks.
@@ -129,6 +146,10 @@ mod tests {
             priority: Priority(100),
             master: Some([198, 51, 100, 1].into()),
             addresses: vec!["192.0.2.10/24".into()],
+            virtual_mac: Some(VirtualMacStatus {
+                address: "00:00:5e:00:01:33".into(),
+                device: "vrrp.51".into(),
+            }),
             routes: vec![],
             rules: vec!["from 192.0.2.10/32 table 100 priority 50".into()],
             transitions: 1,
@@ -144,7 +165,7 @@ mod tests {
             peers: BTreeMap::new(),
         };
         let json = serde_json::to_string(&status).unwrap();
-        let wanted = r#"{"name":"outside","state":"master","priority":100,"master":"198.51.100.1","addresses":["192.0.2.10/24"],"routes":[],"rules":["from 192.0.2.10/32 table 100 priority 50"],"transitions":1,"trackers":[{"kind":"file","name":"load","weight":-1,"state":"up","number":10}],"blocked":false,"adverts":{"sent":0,"failed":0,"received":0,"rejected":{"hop-limit":2}},"peers":{}}"#;
+        let wanted = r#"{"name":"outside","state":"master","priority":100,"master":"198.51.100.1","addresses":["192.0.2.10/24"],"virtual_mac":{"address":"00:00:5e:00:01:33","device":"vrrp.51"},"routes":[],"rules":["from 192.0.2.10/32 table 100 priority 50"],"transitions":1,"trackers":[{"kind":"file","name":"load","weight":-1,"state":"up","number":10}],"blocked":false,"adverts":{"sent":0,"failed":0,"received":0,"rejected":{"hop-limit":2}},"peers":{}}"#;
         assert_eq!(json, wanted);
     }
 }

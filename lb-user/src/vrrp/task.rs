@@ -16,8 +16,8 @@ use crate::{
     config::vrrp::{Kind, Priority, Vrrp},
     host::{addresses::Addresses, interfaces::Interfaces},
     vrrp::{
-        announce::Announcer, driver::Driver, keeper, links::Links, paths::Paths, state::State,
-        status::InstanceStatus, tracker::Reading, watch::Watchers,
+        announce::Announcer, devices::Devices, driver::Driver, keeper, links::Links, paths::Paths,
+        state::State, status::InstanceStatus, tracker::Reading, watch::Watchers,
     },
 };
 
@@ -118,11 +118,13 @@ pub async fn run(
     let (addresses, mut changes) = Addresses::open()?;
     let (orders, todo) = mpsc::unbounded_channel();
     let paths = Paths::begin(addresses.routes()).await;
-    let keeper = tokio::spawn(keeper::keep(addresses, paths, Announcer::open()?, todo));
+    let devices = Devices::new(addresses.macvlans());
+    let keeper = tokio::spawn(keeper::keep((addresses, paths, devices), Announcer::open()?, todo));
     let (received, mut packets) = mpsc::channel(QUEUE);
     let (reports, mut reported) = mpsc::channel(QUEUE);
     let watchers = Watchers::new(script_user, reports);
-    let mut driver = Driver::new(Links::new(received), orders, events, watchers, script_user);
+    let mut driver =
+        Driver::new(Links::new(received, Announcer::open()?), orders, events, watchers, script_user);
     driver.refresh(Interfaces::read()?, clock());
     driver.apply(config, clock());
     let ended = loop {

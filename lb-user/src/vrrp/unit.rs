@@ -52,6 +52,8 @@ pub(super) struct Member {
 pub(super) struct Unit {
     pub(super) members: Vec<Member>,
     pub(super) group: Group,
+    /// What all members were last in.
+    agreed: State,
 }
 
 /// The instances of every unit: sync groups first, then those that are in none.
@@ -157,7 +159,19 @@ impl Unit {
     pub(super) fn new(instances: Vec<Arc<VrrpInstance>>) -> Self {
         let members: Vec<_> = instances.into_iter().map(Member::new).collect();
         let group = Group::new(members.iter().map(Member::settings));
-        Self { members, group }
+        Self { members, group, agreed: State::Init }
+    }
+
+    /// The state that all members have entered, and the name of the first; none when it is as it was.
+    pub(super) fn agreed(&mut self) -> Option<(&str, State)> {
+        let first = self.members.first()?;
+        let news =
+            first.state != self.agreed && self.members.iter().all(|member| member.state == first.state);
+        if !news {
+            return None;
+        }
+        self.agreed = first.state;
+        Some((&first.instance.name, first.state))
     }
 
     /// Whether `instances` can take the place of its members while it runs: the same virtual routers.
@@ -231,6 +245,7 @@ impl Unit {
                 .iter()
                 .map(|each| each.address.to_string())
                 .collect(),
+            virtual_mac: member.instance.virtual_mac.as_ref().map(Into::into),
             routes: member.instance.virtual_routes.iter().map(ToString::to_string).collect(),
             rules: member.instance.virtual_rules.iter().map(ToString::to_string).collect(),
             transitions: member.transitions,

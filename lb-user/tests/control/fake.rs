@@ -295,6 +295,7 @@ pub(crate) fn status() -> Status {
             priority: 100,
             master: Some("198.51.100.1".to_owned()),
             addresses: vec!["192.0.2.10/24".to_owned()],
+            virtual_mac: None,
             routes: Vec::new(),
             rules: Vec::new(),
             transitions: 1,

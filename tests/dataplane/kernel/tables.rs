@@ -35,6 +35,7 @@ pub(super) fn wanted(memory: &Memory) -> Wanted {
         flags: settings.flags,
         interfaces: memory.interfaces.clone(),
         vlans: memory.vlans.clone(),
+        virtual_macs: memory.virtual_macs.clone(),
         v4: family(&memory.v4),
         v6: family(&memory.v6),
         names: BTreeMap::new(),

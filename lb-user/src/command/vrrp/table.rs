@@ -38,6 +38,9 @@ pub(super) fn render(instances: &[Vrrp]) -> String {
     let mut text = format!("{}\n", rows.join("\n"));
     for instance in instances {
         text += &format!("\n{}  {}\n", instance.name, adverts(instance));
+        if let Some(mac) = &instance.virtual_mac {
+            text += &format!("  virtual MAC {}  on {}\n", mac.address, mac.device);
+        }
         for (address, peer) in &instance.peers {
             text += &format!("  peer {address}  priority {}", peer.priority);
             for mismatch in &peer.mismatches {
@@ -98,7 +101,7 @@ mod tests {
     use super::*;
     use crate::{
         config::vrrp::{Kind, Priority},
-        control::status::VrrpTrackerState,
+        control::status::{VirtualMacStatus, VrrpTrackerState},
         vrrp::{
             reject::{Mismatch, Reject},
             status::{Adverts, Peer},
@@ -115,6 +118,10 @@ mod tests {
             configured_priority: 100,
             master: Some("198.51.100.1".into()),
             addresses: vec!["192.0.2.10/24".into(), "192.0.2.11/24".into()],
+            virtual_mac: Some(VirtualMacStatus {
+                address: "00:00:5e:00:01:33".into(),
+                device: "vrrp.51".into(),
+            }),
             routes: Vec::new(),
             rules: Vec::new(),
             transitions: 3,
@@ -145,6 +152,7 @@ NAME     STATE   PRIORITY   MASTER        ADDRESSES         TRANSITIONS  LAST CH
 outside  master  80 of 100  198.51.100.1  192.0.2.10/24 +1  3            1970-01-01T00:00:00Z
 
 outside  adverts sent 12, heard 4, dropped 2: hop limit is not 255
+  virtual MAC 00:00:5e:00:01:33  on vrrp.51
   peer 198.51.100.2  priority 90, lists other virtual addresses
   tracks virtual server web  up
   tracks file load  up, 10, weight -2

@@ -7,6 +7,7 @@ use toml::{Spanned, de::DeValue};
 use super::{
     check_kind::command,
     vrrp_key::authentication,
+    vrrp_mac,
     vrrp_track::{Declarations, Reference, references, warn_of_missing},
 };
 use crate::config::{
@@ -31,6 +32,7 @@ pub(super) struct Draft {
     pub(super) name: Option<Spanned<String>>,
     pub(super) interface: Option<Spanned<String>>,
     pub(super) virtual_router_id: Option<Spanned<u8>>,
+    pub(super) virtual_mac: vrrp_mac::Written,
     pub(super) version: Version,
     pub(super) version_at: Span,
     pub(super) advert_interval: Duration,
@@ -43,10 +45,10 @@ pub(super) struct Draft {
     pub(super) checksum: Option<Spanned<Checksum>>,
     pub(super) authentication: Option<Spanned<Authentication>>,
     pub(super) trackers: Vec<Reference>,
+    pub(super) announce: Announce,
     priority: Priority,
     preempt: bool,
     preempt_delay: Duration,
-    announce: Announce,
     notify: Notify,
 }
 
@@ -57,10 +59,12 @@ impl Draft {
     }
 
     pub(super) fn into_model(self, declared: &Declarations) -> Option<VrrpInstance> {
+        let virtual_mac = vrrp_mac::model(&self);
         let interface = self.interface?.into_inner();
+        let default_device = virtual_mac.as_ref().map_or(&interface, |mac| &mac.device);
         let address = |written: Spanned<Written>| {
             let Written { address, device, scope } = written.into_inner();
-            VirtualAddress { address, device: device.unwrap_or_else(|| interface.clone()), scope }
+            VirtualAddress { address, device: device.unwrap_or_else(|| default_device.clone()), scope }
         };
         let route = |written: Spanned<VirtualRoute>| {
             let mut route = written.into_inner();
@@ -75,6 +79,7 @@ impl Draft {
             priority: self.priority,
             version: self.version,
             advert_interval: self.advert_interval,
+            virtual_mac: virtual_mac.clone(),
             virtual_ipaddress: self.addresses.into_iter().map(address).collect(),
             virtual_routes: self.routes.into_iter().map(route).collect(),
             virtual_rules: self.rules.into_iter().map(Spanned::into_inner).collect(),
@@ -98,6 +103,7 @@ pub(super) fn read(section: &mut Section<'_>, host: &Host) -> Draft {
         name: section.required("name", name),
         interface: section.required("interface", interface),
         virtual_router_id: section.required("virtual_router_id", byte(1)),
+        virtual_mac: vrrp_mac::read(section),
         priority: Priority(section.value_or("priority", 100, byte(1))),
         version: section.value_or("version", Version::V3, version),
         version_at: section.key_span("version"),
@@ -114,7 +120,7 @@ pub(super) fn read(section: &mut Section<'_>, host: &Host) -> Draft {
         authentication: authentication(section, host),
         trackers: references(section),
         announce: section.section("announce", read_announce).unwrap_or_default(),
-        notify: section.section("notify", |notify| read_notify(notify, host)).unwrap_or_default(),
+        notify: notify(section, host),
     };
     if !draft.preempt && !draft.preempt_delay.is_zero() {
         let at = section.key_span("preempt_delay");
@@ -158,6 +164,11 @@ fn pause(
         pause if pause.is_zero() || pause >= Duration::from_secs(1) => Ok(pause),
         _ => Err(Wrong::value("a duration of at least 1s", "is shorter")),
     }
+}
+
+/// The key `notify` of an instance or a sync group.
+pub(super) fn notify(section: &mut Section<'_>, host: &Host) -> Notify {
+    section.section("notify", |notify| read_notify(notify, host)).unwrap_or_default()
 }
 
 fn read_notify(section: &mut Section<'_>, host: &Host) -> Notify {

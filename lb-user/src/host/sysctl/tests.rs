@@ -47,8 +47,8 @@ impl Fixture {
     }
 }
 
-fn interfaces() -> Vec<String> {
-    vec!["eth0.100".to_owned()]
+fn interfaces() -> Needs {
+    Needs { interfaces: vec!["eth0.100".to_owned()], beneath: Vec::new() }
 }
 
 fn texts(errors: &[SysctlError]) -> Vec<String> {
@@ -166,4 +166,27 @@ fn an_interface_that_listens_to_router_advertisements_is_noted() {
         report.notes.first().unwrap().contains("set net.ipv6.conf.eth0/100.accept_ra to 2"),
         "{report:?}"
     );
+}
+
+#[test]
+fn an_interface_below_a_virtual_mac_address_speaks_for_itself_only() {
+    let fixture = Fixture::new();
+    for (path, value) in [
+        ("net/ipv4/conf/eth1/arp_ignore", "0"),
+        ("net/ipv4/conf/eth1/arp_announce", "0"),
+        ("net/ipv4/conf/all/rp_filter", "1"),
+    ] {
+        fixture.set(path, value);
+    }
+    let needs = Needs { beneath: vec!["eth1".to_owned()], ..interfaces() };
+    let report = fixture.sysctls.apply(&needs);
+    assert!(report.errors.is_empty(), "{report:?}");
+    assert!(
+        report.notes.iter().any(|note| note.starts_with("net.ipv4.conf.all.rp_filter is 1")),
+        "{report:?}"
+    );
+    assert_eq!(fixture.get("net/ipv4/conf/eth1/arp_ignore"), "1");
+    assert_eq!(fixture.get("net/ipv4/conf/eth1/arp_announce"), "2");
+    assert!(fixture.sysctls.restore().errors.is_empty());
+    assert_eq!(fixture.get("net/ipv4/conf/eth1/arp_announce"), "0");
 }

@@ -21,6 +21,7 @@ fn instance() -> VrrpInstance {
             device: "eth0".into(),
             scope: Scope::Global,
         }],
+        virtual_mac: None,
         virtual_routes: vec![],
         virtual_rules: vec![],
         preempt: true,
