@@ -133,6 +133,28 @@ pub struct Connection<A> {
 }
 
 impl<A: Address> Connection<A> {
+    /// Nothing yet, in a place where something will be.
+    #[must_use]
+    pub fn unused() -> Self {
+        let zero = A::from_words((0, 0));
+        let translated = ConnectionKey {
+            source: zero,
+            destination: zero,
+            source_port: Port::ANY,
+            destination_port: Port::ANY,
+        };
+        Self {
+            translated,
+            l3_delta: 0,
+            l4_delta: 0,
+            next_hop: NextHop::default(),
+            flags: 0,
+            generation: 0,
+            last_seen: 0,
+            real_server: 0,
+        }
+    }
+
     /// A copy field by field. Copying the whole of it from one map to another becomes a call of a subprogram that copies
     /// byte by byte.
     #[inline(always)]
@@ -191,6 +213,46 @@ pub struct HalfOpen<A> {
     pub answered: u32,
     /// Once [`flags::SYN_ACK`] is set: the sequence number of the real server's SYN-ACK.
     pub server_sequence: u32,
+}
+
+impl<A> HalfOpen<A> {
+    /// When either direction was last used.
+    #[must_use]
+    #[inline(always)]
+    pub const fn last_used(&self) -> u32 {
+        let (asked, answered) = (self.connection.last_seen, self.answered);
+        if answered.wrapping_sub(asked) as i32 > 0 { answered } else { asked }
+    }
+}
+
+impl<A: Address> HalfOpen<A> {
+    /// As [`Connection::unused`].
+    #[must_use]
+    pub fn unused() -> Self {
+        Self {
+            connection: Connection::unused(),
+            reply_l3_delta: 0,
+            reply_l4_delta: 0,
+            way_back: NextHop::default(),
+            reply_flags: 0,
+            reply_generation: 0,
+            answered: 0,
+            server_sequence: 0,
+        }
+    }
+
+    /// A copy field by field: see [`Connection::copy_from`].
+    #[inline(always)]
+    pub fn copy_from(&mut self, other: &Self) {
+        self.connection.copy_from(&other.connection);
+        self.reply_l3_delta = other.reply_l3_delta;
+        self.reply_l4_delta = other.reply_l4_delta;
+        self.way_back.copy_from(&other.way_back);
+        self.reply_flags = other.reply_flags;
+        self.reply_generation = other.reply_generation;
+        self.answered = other.answered;
+        self.server_sequence = other.server_sequence;
+    }
 }
 
 const _: () = assert!(size_of::<HalfOpen<V4>>() == 48 + 2 + 2 + 18 + 2 + 4 + 4 + 4);

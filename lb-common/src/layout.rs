@@ -51,6 +51,8 @@ pub mod map {
     pub const HALF_OPEN_V4: &str = "HALF_OPEN_V4";
     /// TCP connections without a proven handshake.
     pub const HALF_OPEN_V6: &str = "HALF_OPEN_V6";
+    /// Where keys belong in these two, one element.
+    pub const PLACEMENT: &str = "PLACEMENT";
     /// UDP connections.
     pub const UDP_V4: &str = "UDP_V4";
     /// UDP connections.

@@ -10,6 +10,7 @@ pub mod concern;
 pub mod connection;
 pub mod counter;
 pub mod drops;
+pub mod half_open;
 pub mod hash;
 pub mod layout;
 pub mod limits;

@@ -2,7 +2,7 @@
 //! lies in a map of its own, one for each CPU.
 
 use lb_common::{
-    addr::{Address, Port, Protocol, V4, V6},
+    addr::{Address, Protocol, V4, V6},
     connection::{Connection, ConnectionKey, HalfOpen, NextHop},
     template::TemplateKey,
 };
@@ -74,27 +74,13 @@ pub struct Workspace {
 
 impl Default for Workspace {
     fn default() -> Self {
-        Self { v4: empty(V4::from_wire(0)), v6: empty(V6::from_wire([0; 4])), tags: Tags::default() }
+        Self { v4: empty(), v6: empty(), tags: Tags::default() }
     }
 }
 
-fn empty<A: Address>(address: A) -> Desk<A> {
-    let key = ConnectionKey {
-        source: address,
-        destination: address,
-        source_port: Port::ANY,
-        destination_port: Port::ANY,
-    };
-    let entry = Connection {
-        translated: key,
-        l3_delta: 0,
-        l4_delta: 0,
-        next_hop: NextHop::default(),
-        flags: 0,
-        generation: 0,
-        last_seen: 0,
-        real_server: 0,
-    };
+fn empty<A: Address>() -> Desk<A> {
+    let entry = Connection::<A>::unused();
+    let key = entry.translated;
     let datagram = Datagram {
         key,
         protocol: Protocol::Tcp,
@@ -112,21 +98,12 @@ fn empty<A: Address>(address: A) -> Desk<A> {
         known: false,
         entry,
         other: entry,
-        half: HalfOpen {
-            connection: entry,
-            reply_l3_delta: 0,
-            reply_l4_delta: 0,
-            way_back: NextHop::default(),
-            reply_flags: 0,
-            reply_generation: 0,
-            answered: 0,
-            server_sequence: 0,
-        },
+        half: HalfOpen::unused(),
         original: key,
         server_sequence: 0,
         way_back: NextHop::default(),
         other_key: key,
         key,
-        template: TemplateKey { client: address, virtual_server: 0 },
+        template: TemplateKey { client: key.source, virtual_server: 0 },
     }
 }

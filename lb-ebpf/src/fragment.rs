@@ -180,7 +180,7 @@ fn first<A: Fragmented, P: Packet, T: Tables<A>>(
     // Nobody else's fragments take room in the table.
     if desk.known
         || tables.is_vip(key.destination)
-        || tables.half_open(key).is_some()
+        || tables.half_open(key, &mut desk.half)
         || tables.reverse(&real).is_some()
     {
         let ports = Ports {

@@ -4,6 +4,8 @@
 //! because several virtual servers share the real server or the source is translated too, a second entry stands at the
 //! reply's tuple and shows the way: a signpost.
 
+pub mod set;
+
 use lb_common::{
     addr::{Address, Protocol},
     connection::{ConnectionKey, HalfOpen, flags},
@@ -24,37 +26,41 @@ pub(crate) fn find<A: Address, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>)
     // Who begins a connection does not answer one.
     if desk.arrival.datagram.flags & (SYN | ACK) != SYN
         && replies::infer(tables, Protocol::Tcp, &desk.arrival.datagram.key, &mut desk.original)
-        && let Some(half) = tables.half_open(&desk.original)
-        && is_answered_by(half, &desk.arrival.datagram.key)
+        && is_answered(tables, desk)
     {
-        take(half, desk, true);
+        take(desk, true);
         return true;
     }
     desk.original.copy_from(&desk.arrival.datagram.key);
-    let Some(half) = tables.half_open(&desk.original) else { return false };
-    if half.connection.flags & flags::REPLY == 0 {
-        take(half, desk, false);
+    if !tables.half_open(&desk.original, &mut desk.half) {
+        return false;
+    }
+    if desk.half.connection.flags & flags::REPLY == 0 {
+        take(desk, false);
         return true;
     }
-    desk.original.reverse_from(&half.connection.translated);
-    if let Some(half) = tables.half_open(&desk.original)
-        && is_answered_by(half, &desk.arrival.datagram.key)
-    {
-        take(half, desk, true);
+    desk.original.reverse_from(&desk.half.connection.translated);
+    if is_answered(tables, desk) {
+        take(desk, true);
         return true;
     }
     false
 }
 
-/// Whether a packet of this tuple is the real server's of this connection, not that of another one, which does not have it.
+/// Puts the entry of the client's tuple `desk.original` into `desk.half`; false when there is none, or when the packet is not
+/// its real server's: another one does not have this connection.
 #[inline(always)]
-fn is_answered_by<A: Address>(half: &HalfOpen<A>, reply: &ConnectionKey<A>) -> bool {
-    half.connection.flags & flags::REPLY == 0 && half.connection.translated.answers(reply)
+fn is_answered<A: Address, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> bool {
+    let half = &mut desk.half;
+    tables.half_open(&desk.original, half)
+        && half.connection.flags & flags::REPLY == 0
+        && half.connection.translated.answers(&desk.arrival.datagram.key)
 }
 
-/// Copies both directions.
+/// Takes `desk.half` apart into both directions.
 #[inline(never)]
-fn take<A: Address>(half: &HalfOpen<A>, desk: &mut Desk<A>, is_reply: bool) {
+fn take<A: Address>(desk: &mut Desk<A>, is_reply: bool) {
+    let half = &desk.half;
     let (request, reply) =
         if is_reply { (&mut desk.other, &mut desk.entry) } else { (&mut desk.entry, &mut desk.other) };
     request.copy_from(&half.connection);
@@ -70,26 +76,33 @@ fn take<A: Address>(half: &HalfOpen<A>, desk: &mut Desk<A>, is_reply: bool) {
     desk.server_sequence = half.server_sequence;
 }
 
-/// Keeps what has become of `desk.entry` and of the sequence number.
+/// Keeps what has become of `desk.entry` and of the sequence number; a signpost on its way was used, too.
 #[inline(always)]
-pub(crate) fn keep<A: Address, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) {
-    let Some(stored) = tables.half_open(&desk.original) else { return };
+pub(crate) fn keep<A: Address, T: Tables<A>>(tables: &mut T, desk: &Desk<A>) {
     let entry = &desk.entry;
     if entry.flags & flags::REPLY == 0 {
-        stored.connection.copy_from(entry);
+        tables.change_half_open(&desk.original, |stored| stored.connection.copy_from(entry));
         return;
     }
-    stored.server_sequence = desk.server_sequence;
-    stored.reply_flags = entry.flags;
-    stored.answered = entry.last_seen;
-    stored.way_back.copy_from(&entry.next_hop);
-    stored.reply_generation = entry.generation;
+    tables.change_half_open(&desk.original, |stored| {
+        stored.server_sequence = desk.server_sequence;
+        stored.reply_flags = entry.flags;
+        stored.answered = entry.last_seen;
+        stored.way_back.copy_from(&entry.next_hop);
+        stored.reply_generation = entry.generation;
+    });
+    if desk.other.flags & flags::SIGNPOST != 0 {
+        tables.change_half_open(&desk.other_key, |signpost| {
+            signpost.reply_flags = entry.flags;
+            signpost.connection.last_seen = entry.last_seen;
+        });
+    }
 }
 
 /// Whether the real server's packets find the client's connection on the desk.
 #[inline(always)]
 pub(crate) fn is_whole<A: Address, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> bool {
-    replies::are_inferred(tables, desk) || tables.half_open(&desk.other_key).is_some()
+    replies::are_inferred(tables, desk) || tables.half_open(&desk.other_key, &mut desk.half)
 }
 
 /// Removes the connection on the desk.
@@ -125,19 +138,33 @@ pub(crate) fn add<A: Address, T: Tables<A>>(
     half.answered = arrival.now;
     half.server_sequence = 0;
     if signpost {
-        tables.insert_half_open(&desk.other_key, half)?;
+        insert(tables, &desk.other_key, half)?;
         desk.entry.flags |= flags::SIGNPOST;
     }
     half.connection.copy_from(&desk.entry);
-    let added = tables.insert_half_open(key, half);
+    let added = insert(tables, key, half);
     if added.is_err() && signpost {
         tables.remove_half_open(&desk.other_key);
     }
     added
 }
 
+/// Adds an entry. A connection that is evicted for it is no load any more.
+#[inline(always)]
+fn insert<A: Address, T: Tables<A>>(
+    tables: &mut T,
+    key: &ConnectionKey<A>,
+    half: &HalfOpen<A>,
+) -> Result<(), Refused> {
+    let evicted = tables.insert_half_open(key, half)?;
+    if let Some(load) = tables.load(evicted) {
+        load.inactive = load.inactive.saturating_sub(1);
+    }
+    Ok(())
+}
+
 /// Whether the connection of the client's tuple `desk.key` has the replies of the tuple `desk.other_key`.
 #[inline(always)]
-pub(crate) fn owns_replies<A: Address, T: Tables<A>>(tables: &mut T, desk: &Desk<A>) -> bool {
-    tables.half_open(&desk.key).is_some_and(|half| half.connection.translated.answers(&desk.other_key))
+pub(crate) fn owns_replies<A: Address, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> bool {
+    tables.half_open(&desk.key, &mut desk.half) && desk.half.connection.translated.answers(&desk.other_key)
 }

@@ -16,7 +16,7 @@ mod express;
 pub mod forward;
 pub mod fragment;
 mod hairpin;
-mod half_open;
+pub mod half_open;
 pub mod headers;
 pub mod icmp;
 pub mod ip;

@@ -1,5 +1,5 @@
 //! The XDP program: the decision function over the XDP context and BPF maps, and the outcome as an XDP action.
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(core_intrinsics), allow(internal_features))]
 
 #[cfg(target_arch = "bpf")]
 mod drops;

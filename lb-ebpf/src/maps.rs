@@ -5,6 +5,7 @@
 // when they turn a pointer that the kernel returned into a reference for the length of one packet.
 
 mod family;
+mod half_open;
 
 use aya_ebpf::{
     btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray},
@@ -15,8 +16,9 @@ use aya_ebpf::{
 use lb_common::{
     addr::{V4, V6},
     concern,
-    connection::{Connection, ConnectionKey, HalfOpen},
+    connection::{Connection, ConnectionKey},
     counter::{Counter, Row},
+    half_open::{Placement, Set},
     limits::{
         ATTACHED_INTERFACES, FRAGMENTS, INTERFACES as INTERFACE_LIMIT, LEASES as LEASE_SLOTS, MARK_PREFIXES,
         NAME, OUTCOME_ROW,
@@ -38,7 +40,7 @@ use lb_ebpf::{
 
 use crate::{program, xdp::Scratch};
 
-/// `BPF_F_MMAPABLE`: the controller fills a table through a mapping.
+/// `BPF_F_MMAPABLE`: the controller works on a table through a mapping.
 const MMAPABLE: usize = 1 << 10;
 /// `BPF_F_INNER_MAP`: tables of different lengths fit into one outer map.
 const INNER_MAP: usize = 1 << 12;
@@ -55,6 +57,9 @@ const WAY_SLOTS: u32 = 1024;
 /// One element of a scheduling table. The kernel rounds the elements of a mapped array up to 8 bytes: two slots fill one.
 type SlotPair = [u32; 2];
 type SchedulingTable = Array<SlotPair, SIZED, { MMAPABLE | INNER_MAP }>;
+
+/// Half-open connections, a set to an element. The controller reads and removes them through a mapping.
+type HalfOpenTable<A> = Array<Set<A>, SIZED, MMAPABLE>;
 
 #[btf_map]
 static SETTINGS: Array<Settings, 1> = Array::new();
@@ -101,9 +106,11 @@ static TCP_V4: HashMap<ConnectionKey<V4>, Connection<V4>, SIZED> = HashMap::new(
 #[btf_map]
 static TCP_V6: HashMap<ConnectionKey<V6>, Connection<V6>, SIZED> = HashMap::new();
 #[btf_map]
-static HALF_OPEN_V4: LruHashMap<ConnectionKey<V4>, HalfOpen<V4>, SIZED> = LruHashMap::new();
+static HALF_OPEN_V4: HalfOpenTable<V4> = Array::new();
 #[btf_map]
-static HALF_OPEN_V6: LruHashMap<ConnectionKey<V6>, HalfOpen<V6>, SIZED> = LruHashMap::new();
+static HALF_OPEN_V6: HalfOpenTable<V6> = Array::new();
+#[btf_map]
+static PLACEMENT: Array<Placement, 1> = Array::new();
 #[btf_map]
 static UDP_V4: LruHashMap<ConnectionKey<V4>, Connection<V4>, SIZED> = LruHashMap::new();
 #[btf_map]

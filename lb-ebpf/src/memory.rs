@@ -1,6 +1,7 @@
 //! The tables on the host: ordinary collections. The frame is in `frame`.
 
 mod frame;
+pub(crate) mod half_open;
 
 use std::{
     cell::Cell,
@@ -35,7 +36,7 @@ use crate::{
     verdict::Verdict,
 };
 
-pub use self::frame::Frame;
+pub use self::{frame::Frame, half_open::HalfOpenTable};
 
 /// [`forward::forward`] on the host. Compiled here once for all who call it.
 #[inline(never)]
@@ -63,7 +64,7 @@ pub struct Family<A> {
     /// UDP connections.
     pub udp: HashMap<ConnectionKey<A>, Connection<A>>,
     /// Unproven TCP connections.
-    pub half_open: HashMap<ConnectionKey<A>, HalfOpen<A>>,
+    pub half_open: HalfOpenTable<A>,
     /// Ports of fragmented packets.
     pub fragments: HashMap<FragmentKey<A>, Ports>,
     /// Routes by destination; others are not forwarded.
@@ -83,7 +84,7 @@ impl<A> Default for Family<A> {
             templates: HashMap::new(),
             tcp: HashMap::new(),
             udp: HashMap::new(),
-            half_open: HashMap::new(),
+            half_open: HalfOpenTable::default(),
             fragments: HashMap::new(),
             routes: HashMap::new(),
             unresolved: Vec::new(),
@@ -327,17 +328,16 @@ impl<A: OfFamily> Tables<A> for Memory {
         A::family_mut(self).table(protocol).remove(key);
     }
 
-    fn half_open(&mut self, key: &ConnectionKey<A>) -> Option<&mut HalfOpen<A>> {
-        A::family_mut(self).half_open.get_mut(key)
+    fn half_open(&mut self, key: &ConnectionKey<A>, into: &mut HalfOpen<A>) -> bool {
+        A::family_mut(self).half_open.read(key, into)
     }
 
-    fn insert_half_open(&mut self, key: &ConnectionKey<A>, entry: &HalfOpen<A>) -> Result<(), Refused> {
-        let table = &mut A::family_mut(self).half_open;
-        if table.contains_key(key) {
-            return Err(Refused::Exists);
-        }
-        table.insert(*key, *entry);
-        Ok(())
+    fn change_half_open(&mut self, key: &ConnectionKey<A>, change: impl FnOnce(&mut HalfOpen<A>)) {
+        A::family_mut(self).half_open.change(key, change);
+    }
+
+    fn insert_half_open(&mut self, key: &ConnectionKey<A>, entry: &HalfOpen<A>) -> Result<u32, Refused> {
+        A::family_mut(self).half_open.insert(key, entry)
     }
 
     fn remove_half_open(&mut self, key: &ConnectionKey<A>) {

@@ -187,13 +187,17 @@ pub trait Tables<A: Address>: Common {
     /// Removes one direction.
     fn remove(&mut self, protocol: Protocol, key: &ConnectionKey<A>);
 
-    /// A TCP connection that is not proven yet.
-    fn half_open(&mut self, key: &ConnectionKey<A>) -> Option<&mut HalfOpen<A>>;
+    /// Copies what is known of a TCP connection that is not proven yet; false when there is none, and `into` is then anything.
+    fn half_open(&mut self, key: &ConnectionKey<A>, into: &mut HalfOpen<A>) -> bool;
 
-    /// Adds one direction of an unproven connection, unless the key is there already. Evicts the least recently used.
-    fn insert_half_open(&mut self, key: &ConnectionKey<A>, entry: &HalfOpen<A>) -> Result<(), Refused>;
+    /// Changes it, if it is there.
+    fn change_half_open(&mut self, key: &ConnectionKey<A>, change: impl FnOnce(&mut HalfOpen<A>));
 
-    /// Removes one direction of an unproven connection.
+    /// Adds it, unless the key is there already. Answers the real server whose connection was evicted for it, or
+    /// [`crate::select::NONE`]: see [`crate::half_open::set`].
+    fn insert_half_open(&mut self, key: &ConnectionKey<A>, entry: &HalfOpen<A>) -> Result<u32, Refused>;
+
+    /// Removes it.
     fn remove_half_open(&mut self, key: &ConnectionKey<A>);
 
     /// What the first fragment of a packet said.

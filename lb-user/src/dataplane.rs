@@ -6,6 +6,7 @@ pub mod clock;
 pub mod connections;
 pub mod counters;
 pub mod drops;
+pub mod half_open;
 pub mod leases;
 pub mod load;
 pub mod maps;

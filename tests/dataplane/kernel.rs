@@ -2,6 +2,7 @@
 //! interfaces, routes and neighbours of the world. The product's own loader and writer put it there.
 
 mod collision;
+mod crowd;
 mod flood;
 mod loading;
 mod namespace;

@@ -24,7 +24,7 @@ use lb_ebpf::{
 use super::{
     CONCERNS, FRAGMENTS_V4, FRAGMENTS_V6, HALF_OPEN_V4, HALF_OPEN_V6, MARKS_V4, MARKS_V6, Maps, REVERSE_V4,
     REVERSE_V6, SERVICES_V4, SERVICES_V6, TCP_V4, TCP_V6, TEMPLATES_V4, TEMPLATES_V6, UDP_V4, UDP_V6,
-    VIPS_V4, VIPS_V6,
+    VIPS_V4, VIPS_V6, half_open,
 };
 use crate::{
     program,
@@ -186,9 +186,17 @@ macro_rules! tables {
             }
 
             #[inline(always)]
-            fn half_open(&mut self, key: &ConnectionKey<$family>) -> Option<&mut HalfOpen<$family>> {
-                // SAFETY: see the head of `maps`.
-                $half_open.get_ptr_mut(key).map(|entry| unsafe { &mut *entry })
+            fn half_open(&mut self, key: &ConnectionKey<$family>, into: &mut HalfOpen<$family>) -> bool {
+                half_open::read(&$half_open, key, into)
+            }
+
+            #[inline(always)]
+            fn change_half_open(
+                &mut self,
+                key: &ConnectionKey<$family>,
+                change: impl FnOnce(&mut HalfOpen<$family>),
+            ) {
+                half_open::change(&$half_open, key, change);
             }
 
             #[inline(always)]
@@ -196,14 +204,13 @@ macro_rules! tables {
                 &mut self,
                 key: &ConnectionKey<$family>,
                 entry: &HalfOpen<$family>,
-            ) -> Result<(), Refused> {
-                $half_open.insert(key, entry, u64::from(BPF_NOEXIST)).map_err(refused)
+            ) -> Result<u32, Refused> {
+                half_open::insert(&$half_open, key, entry)
             }
 
             #[inline(always)]
             fn remove_half_open(&mut self, key: &ConnectionKey<$family>) {
-                // Not there is as good as removed.
-                let _ = $half_open.remove(key);
+                half_open::remove(&$half_open, key);
             }
 
             #[inline(always)]

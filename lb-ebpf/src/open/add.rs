@@ -106,10 +106,8 @@ fn insert_datagram<A: Ip, T: Tables<A>>(
 #[inline(always)]
 fn is_taken<A: Ip, T: Tables<A>>(tables: &mut T, desk: &mut Desk<A>) -> bool {
     let protocol = desk.arrival.datagram.protocol;
-    if protocol == Protocol::Tcp
-        && let Some(signpost) = tables.half_open(&desk.other_key)
-    {
-        desk.key.reverse_from(&signpost.connection.translated);
+    if protocol == Protocol::Tcp && tables.half_open(&desk.other_key, &mut desk.half) {
+        desk.key.reverse_from(&desk.half.connection.translated);
         if desk.key != desk.arrival.datagram.key && half_open::owns_replies(tables, desk) {
             return true;
         }

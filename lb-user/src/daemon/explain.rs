@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use etherparse::{PacketBuilder, SlicedPacket};
 use lb_common::{
     addr::{self, Port, V4, V6},
-    connection::ConnectionKey,
+    connection::{ConnectionKey, HalfOpen},
     outcome::{Disposition, Outcome},
     service::{RealServer, Scheduling},
 };
@@ -250,8 +250,9 @@ fn find<A: addr::Address, T: Tables<A>>(
             if protocol == addr::Protocol::Tcp { "established" } else { "UDP" },
         ));
     }
-    let half_open = tables.half_open(key).filter(|_| protocol == addr::Protocol::Tcp)?;
-    Some((half_open.connection.real_server, "half-open"))
+    let mut half = HalfOpen::unused();
+    let found = protocol == addr::Protocol::Tcp && tables.half_open(key, &mut half);
+    found.then_some((half.connection.real_server, "half-open"))
 }
 
 /// A SYN, or an empty datagram.

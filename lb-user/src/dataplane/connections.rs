@@ -8,11 +8,12 @@ use std::{
 
 use aya::{
     Pod,
-    maps::{HashMap, IterableMap as _, MapData, MapError},
+    maps::{IterableMap as _, MapError},
 };
 use lb_common::{
     addr::{Address, Port, Protocol},
-    connection::{Connection, ConnectionKey, HalfOpen, flags},
+    connection::{Connection, ConnectionKey, flags},
+    half_open::Set,
     mark::MarkRules,
     service::{ServiceKey, VipKey},
     tcp::TcpState,
@@ -21,7 +22,7 @@ use lb_common::{
 
 use super::{
     batch,
-    maps::{FamilyMaps, Maps},
+    maps::{Connections, FamilyMaps, Maps},
     sweep::Which,
 };
 
@@ -97,67 +98,75 @@ impl<W: Fn(u32, IpAddr) -> bool, V: FnMut(Entry) -> ControlFlow<()>> Reader<W, V
         ServiceKey<A>: Pod,
         ConnectionKey<A>: Pod,
         Connection<A>: Pod,
-        HalfOpen<A>: Pod,
+        Set<A>: Pod,
     {
-        self.table(Which::Tcp, &maps.tcp, |entry: &Connection<A>| (*entry, None))?;
-        self.table(Which::Udp, &maps.udp, |entry: &Connection<A>| (*entry, None))?;
-        self.table(Which::HalfOpen, &maps.half_open, |entry: &HalfOpen<A>| {
-            (entry.connection, Some((entry.reply_flags, entry.answered)))
-        })
+        self.table(Which::Tcp, &maps.tcp)?;
+        self.table(Which::Udp, &maps.udp)?;
+        if self.seen_enough {
+            return Ok(());
+        }
+        maps.half_open.entries()?.while_each(|_, key, half| {
+            let request = &half.connection;
+            if !self.is_wanted(&key, request) {
+                return ControlFlow::Continue(());
+            }
+            self.show(Which::HalfOpen, &key, request, Some((half.reply_flags, half.answered)))
+        });
+        Ok(())
     }
 
-    /// `apart` takes a value apart: into the client's direction, and flags and time of the other where they are with it.
-    fn table<A: Address, E: Pod>(
-        &mut self,
-        which: Which,
-        map: &HashMap<MapData, ConnectionKey<A>, E>,
-        apart: impl Fn(&E) -> (Connection<A>, Option<(u16, u32)>),
-    ) -> io::Result<()>
+    fn table<A: Address>(&mut self, which: Which, map: &Connections<A>) -> io::Result<()>
     where
         ConnectionKey<A>: Pod,
+        Connection<A>: Pod,
     {
         if self.seen_enough {
             return Ok(());
         }
         let mut failed = None;
-        batch::while_each(map.map().fd(), |key: ConnectionKey<A>, value: E| {
-            let (request, within) = apart(&value);
-            let client = at(key.source, key.source_port);
-            if request.flags & flags::REPLY != 0 || !(self.wanted)(request.real_server, client.ip()) {
+        batch::while_each(map.map().fd(), |key: ConnectionKey<A>, request: Connection<A>| {
+            if !self.is_wanted(&key, &request) {
                 return ControlFlow::Continue(());
             }
-            let reply = match within {
-                Some(within) => Ok(within),
-                None => map.get(&request.translated.reversed(), 0).map(|other| {
-                    let (other, _) = apart(&other);
-                    (other.flags, other.last_seen)
-                }),
-            };
-            let reply = match reply {
-                Ok(reply) => Some(reply),
-                Err(MapError::KeyNotFound) => None,
+            match map.get(&request.translated.reversed(), 0) {
+                Ok(other) => self.show(which, &key, &request, Some((other.flags, other.last_seen))),
+                Err(MapError::KeyNotFound) => self.show(which, &key, &request, None),
                 Err(error) => {
                     failed = Some(error);
-                    return ControlFlow::Break(());
+                    ControlFlow::Break(())
                 }
-            };
-            let (reply, heard) = reply.unwrap_or((0, request.last_seen));
-            let later = heard.wrapping_sub(request.last_seen).cast_signed() > 0;
-            let flow = (self.visit)(Entry {
-                which,
-                client,
-                vip: at(key.destination, key.destination_port),
-                sender: at(request.translated.source, request.translated.source_port),
-                real_server: at(request.translated.destination, request.translated.destination_port),
-                index: request.real_server,
-                request: request.flags,
-                reply,
-                last_seen: if later { heard } else { request.last_seen },
-            });
-            self.seen_enough = flow.is_break();
-            flow
+            }
         })?;
         failed.map_or(Ok(()), |error| Err(io::Error::other(error)))
+    }
+
+    fn is_wanted<A: Address>(&self, key: &ConnectionKey<A>, request: &Connection<A>) -> bool {
+        request.flags & flags::REPLY == 0 && (self.wanted)(request.real_server, key.source.to_ip())
+    }
+
+    /// `reply` are flags and time of the real server's direction, if it has an entry.
+    fn show<A: Address>(
+        &mut self,
+        which: Which,
+        key: &ConnectionKey<A>,
+        request: &Connection<A>,
+        reply: Option<(u16, u32)>,
+    ) -> ControlFlow<()> {
+        let (reply, heard) = reply.unwrap_or((0, request.last_seen));
+        let later = heard.wrapping_sub(request.last_seen).cast_signed() > 0;
+        let flow = (self.visit)(Entry {
+            which,
+            client: at(key.source, key.source_port),
+            vip: at(key.destination, key.destination_port),
+            sender: at(request.translated.source, request.translated.source_port),
+            real_server: at(request.translated.destination, request.translated.destination_port),
+            index: request.real_server,
+            request: request.flags,
+            reply,
+            last_seen: if later { heard } else { request.last_seen },
+        });
+        self.seen_enough = flow.is_break();
+        flow
     }
 }
 

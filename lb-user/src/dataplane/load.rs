@@ -1,15 +1,22 @@
 //! Loads the kernel object: onto the maps that are pinned already, when they fit it, else onto new ones.
 
-use std::{collections::BTreeMap, fs, io};
+use std::{
+    collections::{BTreeMap, hash_map::RandomState},
+    fs,
+    hash::BuildHasher as _,
+    io,
+};
 
 use aya::{
     Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
-    maps::{MapError, MapInfo},
+    maps::{Array, MapData, MapError, MapInfo},
     programs::{ProgramError, Xdp},
 };
 use aya_obj::Object;
+use lb_common::{half_open::Placement, layout::map};
 
 use super::{
+    maps::open,
     object::OBJECT,
     pins::{PinError, Pins},
     sizes::Sizes,
@@ -175,7 +182,27 @@ pub fn load(sizes: &Sizes, pins: &Pins) -> Result<Loaded, LoadError> {
             return Err(from_kernel(error, LoadError::Program));
         }
     }
+    let placed = needed.get(map::HALF_OPEN_V4).map_or(Ok(()), |shape| place(pins, shape.entries));
+    if let Err(error) = placed {
+        if adopted == 0 {
+            pins.remove_maps();
+        }
+        return Err(error.into());
+    }
     Ok(Loaded { ebpf, adopted: adopted > 0 })
+}
+
+/// Says where keys belong in tables of so many sets, unless that was said before. Nobody can know it: which keys share a set
+/// is everybody's secret.
+fn place(pins: &Pins, sets: u32) -> Result<(), MapError> {
+    let mut map: Array<MapData, Placement> = open(pins, map::PLACEMENT)?;
+    if map.get(&0, 0)?.sets != 0 {
+        return Ok(());
+    }
+    let random = RandomState::new();
+    let last = random.hash_one(0);
+    let secret = std::array::from_fn(|word| random.hash_one(word + 1) as u32);
+    map.set(0, Placement { last, secret, sets, reserved: 0 }, 0)
 }
 
 /// The maps the object wants, with the sizes the configuration gives them.

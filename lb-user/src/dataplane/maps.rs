@@ -3,8 +3,9 @@
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use lb_common::{
     addr::{V4, V6},
-    connection::{Connection, ConnectionKey, HalfOpen},
+    connection::{Connection, ConnectionKey},
     counter::Counter,
+    half_open::Set,
     layout::map,
     limits::NAME,
     mark::MarkRules,
@@ -14,7 +15,7 @@ use lb_common::{
     vlan::VlanKey,
 };
 
-use super::pins::Pins;
+use super::{half_open::HalfOpenTable, pins::Pins};
 
 /// A connection table.
 pub type Connections<A> = HashMap<MapData, ConnectionKey<A>, Connection<A>>;
@@ -26,7 +27,7 @@ where
     ServiceKey<A>: aya::Pod,
     ConnectionKey<A>: aya::Pod,
     Connection<A>: aya::Pod,
-    HalfOpen<A>: aya::Pod,
+    Set<A>: aya::Pod,
     A: aya::Pod,
     MarkRules<A>: aya::Pod,
     TemplateKey<A>: aya::Pod,
@@ -46,7 +47,7 @@ where
     /// UDP connections.
     pub udp: Connections<A>,
     /// Unproven TCP connections.
-    pub half_open: HashMap<MapData, ConnectionKey<A>, HalfOpen<A>>,
+    pub half_open: HalfOpenTable<A>,
 }
 
 /// All maps.
@@ -104,7 +105,7 @@ macro_rules! family {
             templates: open($pins, map::$templates)?,
             tcp: open($pins, map::$tcp)?,
             udp: open($pins, map::$udp)?,
-            half_open: open($pins, map::$half_open)?,
+            half_open: HalfOpenTable::open($pins, map::$half_open)?,
         }
     };
 }

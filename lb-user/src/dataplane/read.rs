@@ -108,7 +108,7 @@ where
     ServiceKey<A>: Pod + Ord,
     lb_common::connection::ConnectionKey<A>: Pod,
     lb_common::connection::Connection<A>: Pod,
-    lb_common::connection::HalfOpen<A>: Pod,
+    lb_common::half_open::Set<A>: Pod,
 {
     let marks = maps.marks.iter().map(|entry| {
         let (key, rules) = entry?;

@@ -15,6 +15,7 @@ use lb_common::{
     addr::{Address, Protocol, V4, V6},
     connection::{Connection, ConnectionKey, HalfOpen, NextHop},
     counter::Row,
+    half_open::Set,
     mark::{MarkPrefix, MarkRule, MarkRules, NOBODY},
     service::{Interface, Load, RealServer, ServiceKey, Settings, VipKey, VirtualServer, lease},
     template::{Template, TemplateKey},
@@ -31,7 +32,7 @@ use lb_ebpf::{
     tables::{Common, Refused, Route, Tables, Way},
 };
 
-use super::maps::Maps;
+use super::{half_open::HalfOpenTable, maps::Maps};
 use crate::plan::Wanted;
 
 /// One thing that was asked on the way to a decision.
@@ -85,6 +86,16 @@ impl<A: Address + Ord> Entries<A> {
             templates: HashMap::new(),
             marks: marks.collect(),
         }
+    }
+}
+
+impl<A: Address + Hash> Entries<A>
+where
+    Set<A>: Pod,
+{
+    /// As [`look`].
+    fn half_open(&mut self, table: &HalfOpenTable<A>, key: &ConnectionKey<A>) -> &mut Option<HalfOpen<A>> {
+        self.half_open.entry(*key).or_insert_with(|| table.get(key))
     }
 }
 
@@ -307,21 +318,36 @@ macro_rules! tables {
                 };
             }
 
-            fn half_open(&mut self, key: &ConnectionKey<$address>) -> Option<&mut HalfOpen<$address>> {
-                look(&mut self.$family.half_open, &self.maps.$family.half_open, key)
+            fn half_open(&mut self, key: &ConnectionKey<$address>, into: &mut HalfOpen<$address>) -> bool {
+                let found = self.$family.half_open(&self.maps.$family.half_open, key).as_ref();
+                if let Some(half) = found {
+                    into.copy_from(half);
+                }
+                found.is_some()
+            }
+
+            fn change_half_open(
+                &mut self,
+                key: &ConnectionKey<$address>,
+                change: impl FnOnce(&mut HalfOpen<$address>),
+            ) {
+                if let Some(half) = self.$family.half_open(&self.maps.$family.half_open, key) {
+                    change(half);
+                }
             }
 
             fn insert_half_open(
                 &mut self,
                 key: &ConnectionKey<$address>,
                 entry: &HalfOpen<$address>,
-            ) -> Result<(), Refused> {
-                if self.half_open(key).is_some() {
+            ) -> Result<u32, Refused> {
+                if self.$family.half_open(&self.maps.$family.half_open, key).is_some() {
                     self.note(Note::Taken);
                     return Err(Refused::Exists);
                 }
                 self.$family.half_open.insert(*key, Some(*entry));
-                Ok(())
+                // Whom it evicts is nothing to this packet.
+                Ok(select::NONE)
             }
 
             fn remove_half_open(&mut self, key: &ConnectionKey<$address>) {

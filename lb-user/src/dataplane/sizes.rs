@@ -2,8 +2,9 @@
 
 use lb_common::{
     addr::{V4, V6},
-    connection::{Connection, ConnectionKey, HalfOpen},
+    connection::{Connection, ConnectionKey},
     counter::Row,
+    half_open::{Set, WAYS},
     layout::map,
     limits::MARK_PREFIXES,
     template::{Template, TemplateKey},
@@ -42,14 +43,15 @@ impl From<&Global> for Sizes {
 }
 
 impl Sizes {
-    /// Elements of the map of this name; `None` for a map whose size is fixed.
+    /// Elements of the map of this name, of half-open connections sets of them; `None` for a map whose size is fixed.
     #[must_use]
     pub fn of(&self, name: &str) -> Option<u32> {
         let share = (self.connections / SHARE).max(MINIMUM);
         // Two entries for every connection, one for each direction.
         Some(match name {
             map::TCP_V4 | map::TCP_V6 => 2 * self.connections,
-            map::HALF_OPEN_V4 | map::HALF_OPEN_V6 | map::UDP_V4 | map::UDP_V6 => 2 * share,
+            map::UDP_V4 | map::UDP_V6 => 2 * share,
+            map::HALF_OPEN_V4 | map::HALF_OPEN_V6 => (2 * share).div_ceil(WAYS as u32),
             map::SERVICES_V4 | map::SERVICES_V6 => ADDRESSES_EACH * self.virtual_servers,
             map::VIPS_V4 | map::VIPS_V6 => ADDRESSES_EACH * self.virtual_servers + MARK_PREFIXES,
             map::TEMPLATES_V4 | map::TEMPLATES_V6 => share,
@@ -69,12 +71,13 @@ impl Sizes {
             let element = 48 + key.next_multiple_of(8) + value.next_multiple_of(8);
             entries * element as u64 + entries.next_power_of_two() * 16
         };
+        let array = |name: &str, value: usize| u64::from(self.of(name).unwrap_or(0)) * value as u64;
         table(map::TCP_V4, size_of::<ConnectionKey<V4>>(), size_of::<Connection<V4>>())
             + table(map::TCP_V6, size_of::<ConnectionKey<V6>>(), size_of::<Connection<V6>>())
             + table(map::UDP_V4, size_of::<ConnectionKey<V4>>(), size_of::<Connection<V4>>())
             + table(map::UDP_V6, size_of::<ConnectionKey<V6>>(), size_of::<Connection<V6>>())
-            + table(map::HALF_OPEN_V4, size_of::<ConnectionKey<V4>>(), size_of::<HalfOpen<V4>>())
-            + table(map::HALF_OPEN_V6, size_of::<ConnectionKey<V6>>(), size_of::<HalfOpen<V6>>())
+            + array(map::HALF_OPEN_V4, size_of::<Set<V4>>())
+            + array(map::HALF_OPEN_V6, size_of::<Set<V6>>())
             + table(map::TEMPLATES_V4, size_of::<TemplateKey<V4>>(), size_of::<Template>())
             + table(map::TEMPLATES_V6, size_of::<TemplateKey<V6>>(), size_of::<Template>())
     }
@@ -97,7 +100,7 @@ mod tests {
     #[test]
     fn a_small_table_still_has_room_for_a_flood() {
         let small = Sizes { connections: 1, ..SIZES };
-        assert_eq!(small.of(map::HALF_OPEN_V4), Some(2 * MINIMUM));
+        assert_eq!(small.of(map::HALF_OPEN_V4), Some(2 * MINIMUM / WAYS as u32));
         assert_eq!(small.of(map::UDP_V6), Some(2 * MINIMUM));
     }
 

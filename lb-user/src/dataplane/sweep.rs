@@ -4,15 +4,17 @@ use std::{
     collections::{BTreeMap, HashMap as StdHashMap},
     hash::Hash,
     io,
+    ops::ControlFlow,
 };
 
 use aya::{
     Pod,
-    maps::{HashMap, IterableMap as _, MapData, MapError},
+    maps::{IterableMap as _, MapError},
 };
 use lb_common::{
     addr::Address,
     connection::{Connection, ConnectionKey, HalfOpen, flags},
+    half_open::Set,
     mark::MarkRules,
     service::Load,
     tcp::TcpState,
@@ -21,7 +23,8 @@ use lb_common::{
 
 use super::{
     batch,
-    maps::{FamilyMaps, Maps},
+    half_open::HalfOpenTable,
+    maps::{Connections, FamilyMaps, Maps},
     templates::{self, Bound, Persistence},
 };
 
@@ -182,18 +185,14 @@ where
     TemplateKey<A>: Pod,
     ConnectionKey<A>: Pod,
     Connection<A>: Pod,
-    HalfOpen<A>: Pod,
+    Set<A>: Pod,
     lb_common::service::VipKey<A>: Pod,
     lb_common::service::ServiceKey<A>: Pod,
 {
-    let mut sweep = Sweep { period, rule, seen, expired: Vec::new(), connected: StdHashMap::new() };
-    sweep.pair(Which::Tcp, &maps.tcp, |connection: &Connection<A>| (*connection, None))?;
-    sweep.remove(&mut maps.tcp)?;
-    sweep.pair(Which::Udp, &maps.udp, |connection: &Connection<A>| (*connection, None))?;
-    sweep.remove(&mut maps.udp)?;
-    sweep
-        .pair(Which::HalfOpen, &maps.half_open, |half: &HalfOpen<A>| (half.connection, Some(reply(half))))?;
-    sweep.remove(&mut maps.half_open)?;
+    let mut sweep = Sweep { period, rule, seen, connected: StdHashMap::new() };
+    sweep.table(Which::Tcp, &mut maps.tcp)?;
+    sweep.table(Which::Udp, &mut maps.udp)?;
+    sweep.half_open(&maps.half_open)?;
     let Sweep { seen, connected, .. } = sweep;
     templates::sweep(
         &mut maps.templates,
@@ -248,46 +247,88 @@ struct Sweep<'a, A, F> {
     period: Period,
     rule: &'a F,
     seen: &'a mut Seen,
-    expired: Vec<ConnectionKey<A>>,
     /// Clients of persistent virtual servers with connections that are alive and proven, and a real server of theirs.
     connected: StdHashMap<TemplateKey<A>, u32>,
 }
 
-impl<A: Address + Hash, F: Fn(u32) -> Rule> Sweep<'_, A, F>
-where
-    ConnectionKey<A>: Pod,
-{
-    /// Reads a table, brings the two directions of each connection together and decides about both at once: a connection
-    /// is as fresh as the fresher of its directions. `connection` takes a value apart: into what it is, and the opposite
-    /// direction where that is in the same value.
-    fn pair<V: Pod>(
-        &mut self,
-        which: Which,
-        map: &HashMap<MapData, ConnectionKey<A>, V>,
-        connection: impl Fn(&V) -> (Connection<A>, Option<Half>),
-    ) -> Result<(), SweepError> {
-        let mut waiting: StdHashMap<ConnectionKey<A>, Half> = StdHashMap::new();
-        let mut requests: Vec<(ConnectionKey<A>, Connection<A>, Option<Half>)> = Vec::new();
-        batch::for_each(map.map().fd(), |key: ConnectionKey<A>, value: V| {
-            let (connection, reply) = connection(&value);
-            if connection.flags & flags::REPLY != 0 {
-                waiting.insert(key, half(&connection));
-            } else {
-                requests.push((key, connection, reply));
+/// A client's direction: its entry, the opposite direction where that is in the same entry, and where it was found.
+type Request<A, S> = (ConnectionKey<A>, Connection<A>, Option<Half>, S);
+
+/// Entries of a table as they were read, the two directions of connections apart. `S` says where an entry was found, if its
+/// key does not.
+struct Found<A, S> {
+    requests: Vec<Request<A, S>>,
+    /// Replies, and signposts, until their request is met.
+    replies: StdHashMap<ConnectionKey<A>, (Half, S)>,
+}
+
+impl<A: Address + Hash, S> Found<A, S> {
+    fn new() -> Self {
+        Self { requests: Vec::new(), replies: StdHashMap::new() }
+    }
+
+    /// `within` is the opposite direction where that is in the same entry.
+    fn push(&mut self, key: ConnectionKey<A>, connection: Connection<A>, within: Option<Half>, spot: S) {
+        if connection.flags & flags::REPLY != 0 {
+            self.replies.insert(key, (half(&connection), spot));
+        } else {
+            self.requests.push((key, connection, within, spot));
+        }
+    }
+}
+
+impl<A: Address + Hash, F: Fn(u32) -> Rule> Sweep<'_, A, F> {
+    /// Sweeps a table of established connections.
+    fn table(&mut self, which: Which, map: &mut Connections<A>) -> Result<(), SweepError>
+    where
+        ConnectionKey<A>: Pod,
+        Connection<A>: Pod,
+    {
+        let mut found = Found::new();
+        batch::for_each(map.map().fd(), |key, connection| found.push(key, connection, None, ()))?;
+        for (key, ()) in self.judge(which, found) {
+            match map.remove(&key) {
+                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(error.into()),
             }
-        })?;
-        for (key, request, within) in requests {
+        }
+        Ok(())
+    }
+
+    /// Sweeps the table of half-open connections. An entry that was used meanwhile stays until the next time.
+    fn half_open(&mut self, table: &HalfOpenTable<A>) -> Result<(), SweepError>
+    where
+        Set<A>: Pod,
+    {
+        let entries = table.entries()?;
+        let mut found = Found::new();
+        entries.while_each(|spot, key, half| {
+            found.push(key, half.connection, Some(reply(&half)), spot);
+            ControlFlow::Continue(())
+        });
+        for (_, spot) in self.judge(Which::HalfOpen, found) {
+            let _used = !entries.remove(spot);
+        }
+        Ok(())
+    }
+
+    /// Brings the two directions of each connection together and decides about both at once: a connection is as fresh as the
+    /// fresher of its directions. Returns what is to be forgotten.
+    fn judge<S>(&mut self, which: Which, found: Found<A, S>) -> Vec<(ConnectionKey<A>, S)> {
+        let Found { requests, replies: mut waiting } = found;
+        let mut expired = Vec::new();
+        for (key, request, within, spot) in requests {
             let reply_key = request.translated.reversed();
             let apart = waiting.remove(&reply_key);
-            let reply = within.or(apart);
+            let reply = within.or(apart.as_ref().map(|(half, _)| *half));
             let other = reply.unwrap_or(Half { flags: 0, ..half(&request) });
             let state = TcpState::of(request.flags, other.flags);
             let age = self.age(request.last_seen).min(self.age(other.last_seen));
             let rule = (self.rule)(request.real_server);
             if age >= which.timeout(state, request.flags, rule.timeouts) {
                 self.seen.expired += 1;
-                self.expired.push(key);
-                self.expired.extend(apart.map(|_| reply_key));
+                expired.push((key, spot));
+                expired.extend(apart.map(|(_, spot)| (reply_key, spot)));
             } else {
                 which.count(state, self.seen, request.real_server);
                 self.seen.source_nat += u64::from(request.flags & flags::SOURCE_NAT != 0);
@@ -299,22 +340,22 @@ where
                 }
             }
             if let (Which::HalfOpen, Some(reply)) = (which, reply) {
-                self.judge(reply);
+                self.count_answer(reply);
             }
         }
         // Replies without a request: what eviction has left, or a connection that is just being added.
-        for (key, half) in waiting {
+        for (key, (half, spot)) in waiting {
             let timeout = which.timeout(TcpState::Close, 0, (self.rule)(half.real_server).timeouts);
             if self.age(half.last_seen) >= timeout {
-                self.expired.push(key);
+                expired.push((key, spot));
             }
         }
-        Ok(())
+        expired
     }
 
     /// Whether a real server has refused a connection, or let one wait for too long, since the sweep before. Nobody else
     /// touches its direction, whose time is that of the SYN until an answer comes.
-    fn judge(&mut self, reply: Half) {
+    fn count_answer(&mut self, reply: Half) {
         if reply.flags & (flags::SYN_ACK | flags::ADOPTED) != 0 {
             return;
         }
@@ -332,15 +373,5 @@ where
     /// A clock that was read before the entry was written would make its age negative: it is fresh.
     fn age(&self, last_seen: u32) -> u32 {
         self.period.now.wrapping_sub(last_seen).cast_signed().max(0).cast_unsigned()
-    }
-
-    fn remove<V: Pod>(&mut self, map: &mut HashMap<MapData, ConnectionKey<A>, V>) -> Result<(), SweepError> {
-        for key in self.expired.drain(..) {
-            match map.remove(&key) {
-                Ok(()) | Err(MapError::KeyNotFound) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
     }
 }

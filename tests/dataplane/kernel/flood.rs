@@ -4,13 +4,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use aya::maps::MapInfo;
 use lb_common::{
+    connection::flags,
+    half_open::WAYS,
     layout::map,
     outcome::Outcome,
     tcp::header::{ACK, SYN},
 };
 use lb_user::dataplane::pins::Pins;
 
-use super::{Kernel, REDIRECT, with_the_world};
+use super::{Kernel, REDIRECT, tables, with_the_world};
 use crate::packet::{Packet, tcp};
 use crate::read::read;
 use crate::world::{WEB, at};
@@ -29,6 +31,9 @@ fn a_flood_of_four_times_the_half_open_table_costs_no_live_connection() {
             kernel.send(&tcp(stranger([203, 0, 113, 0], number), at(WEB), SYN));
         }
         assert_eq!(kernel.count(Outcome::NewConnection), u64::from(LIVE + flood));
+        let half_open = tables::half_open(&kernel.maps.v4.half_open);
+        let connections = half_open.values().filter(|half| half.connection.flags & flags::REPLY == 0);
+        assert_eq!(kernel.inactive(), connections.count() as u64, "what was evicted is no load");
         for number in 0..flood {
             kernel.send(&tcp(stranger([203, 0, 114, 0], number), at(WEB), ACK));
         }
@@ -44,9 +49,9 @@ fn a_flood_of_four_times_the_half_open_table_costs_no_live_connection() {
     });
 }
 
-/// Entries of the half-open table; a connection takes two.
+/// Entries of the half-open table.
 fn half_open_entries(pins: &Pins) -> u32 {
-    MapInfo::from_pin(pins.map(map::HALF_OPEN_V4)).unwrap().max_entries()
+    MapInfo::from_pin(pins.map(map::HALF_OPEN_V4)).unwrap().max_entries() * WAYS as u32
 }
 
 fn client(number: u32) -> SocketAddr {
@@ -61,6 +66,11 @@ fn stranger(network: [u8; 4], number: u32) -> SocketAddr {
 }
 
 impl Kernel {
+    /// Connections of all real servers that are not established.
+    fn inactive(&self) -> u64 {
+        self.maps.loads.iter().map(|load| load.unwrap().inactive).sum()
+    }
+
     /// A client opens a connection and proves it; the real server that it got.
     pub(super) fn establishes(&self, client: SocketAddr, vip: &str) -> SocketAddr {
         let (action, bytes) = self.send(&tcp(client, at(vip), SYN));

@@ -9,7 +9,7 @@ use lb_common::{
 };
 use lb_user::dataplane::sweep::{Period, Rule, Seen, Timeouts, sweep};
 
-use super::{Kernel, with_the_world};
+use super::{Kernel, tables, with_the_world};
 use crate::packet::{tcp, udp};
 use crate::read::read;
 use crate::world::{DNS, WEB, WEB_AGAIN, at};
@@ -99,7 +99,7 @@ impl Kernel {
     /// Every port of a client or towards one that is in some table, with the number of its entries.
     fn ports(&self) -> Vec<u16> {
         let tcp = self.maps.v4.tcp.keys().chain(self.maps.v4.udp.keys()).map(Result::unwrap);
-        let all = tcp.chain(self.maps.v4.half_open.keys().map(Result::unwrap));
+        let all = tcp.chain(tables::half_open(&self.maps.v4.half_open).into_keys());
         let of_client = |port: Port| port.number() >= 40_000;
         all.map(|key| if of_client(key.source_port) { key.source_port } else { key.destination_port })
             .map(Port::number)

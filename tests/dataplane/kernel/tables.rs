@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap as Collection, HashSet};
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::ops::ControlFlow;
 
 use aya::{
     Ebpf, Pod,
@@ -11,16 +12,17 @@ use aya::{
 };
 use lb_common::{
     addr::Address,
-    connection::{Connection, HalfOpen, NextHop},
+    connection::{Connection, ConnectionKey, HalfOpen, NextHop},
+    half_open::Set,
     hash::HashKey,
     limits::ATTACHED_INTERFACES,
     service::{ServiceKey, VipKey, lease},
     template::Template,
 };
 use lb_ebpf::limit::ANSWERS;
-use lb_ebpf::memory::{Family, Memory};
+use lb_ebpf::memory::{self, Family, Memory};
 use lb_user::{
-    dataplane::{counters, maps::Maps},
+    dataplane::{counters, half_open::HalfOpenTable, maps::Maps},
     plan::{self, Wanted},
 };
 
@@ -83,8 +85,8 @@ pub(super) fn follow(maps: &mut Maps, memory: &Memory, now: u32) {
     forget(&mut maps.v6.tcp, &memory.v6.tcp);
     forget(&mut maps.v4.udp, &memory.v4.udp);
     forget(&mut maps.v6.udp, &memory.v6.udp);
-    forget(&mut maps.v4.half_open, &memory.v4.half_open);
-    forget(&mut maps.v6.half_open, &memory.v6.half_open);
+    forget_half_open(&maps.v4.half_open, &memory.v4.half_open);
+    forget_half_open(&maps.v6.half_open, &memory.v6.half_open);
 }
 
 /// Forgets the ports of fragmented packets, which no picture has and the controller never reads.
@@ -110,8 +112,8 @@ pub(super) fn compare(maps: &Maps, memory: &Memory) {
     compare_entries(&maps.v6.tcp, &memory.v6.tcp, timeless);
     compare_entries(&maps.v4.udp, &memory.v4.udp, timeless);
     compare_entries(&maps.v6.udp, &memory.v6.udp, timeless);
-    compare_entries(&maps.v4.half_open, &memory.v4.half_open, half_timeless);
-    compare_entries(&maps.v6.half_open, &memory.v6.half_open, half_timeless);
+    assert_eq!(half_open(&maps.v4.half_open), on_host(&memory.v4.half_open));
+    assert_eq!(half_open(&maps.v6.half_open), on_host(&memory.v6.half_open));
     compare_entries(&maps.v4.templates, &memory.v4.templates, template_timeless);
     compare_entries(&maps.v6.templates, &memory.v6.templates, template_timeless);
     for (index, load) in &memory.loads {
@@ -138,6 +140,36 @@ where
     for key in stale {
         map.remove(&key).unwrap();
     }
+}
+
+fn forget_half_open<A: Address + Hash>(kernel: &HalfOpenTable<A>, wanted: &memory::HalfOpenTable<A>)
+where
+    Set<A>: Pod,
+{
+    let entries = kernel.entries().unwrap();
+    entries.while_each(|spot, key, _| {
+        assert!(wanted.get(&key).is_some() || entries.remove(spot));
+        ControlFlow::Continue(())
+    });
+}
+
+/// Half-open connections in the kernel, without their times.
+pub(super) fn half_open<A: Address + Hash + Debug>(
+    table: &HalfOpenTable<A>,
+) -> Collection<ConnectionKey<A>, HalfOpen<A>>
+where
+    Set<A>: Pod,
+{
+    let mut all = Collection::new();
+    table.entries().unwrap().while_each(|_, key, half| {
+        assert_eq!(all.insert(key, half_timeless(half)), None, "it is there twice");
+        ControlFlow::Continue(())
+    });
+    all
+}
+
+fn on_host<A: Address + Hash>(table: &memory::HalfOpenTable<A>) -> Collection<ConnectionKey<A>, HalfOpen<A>> {
+    table.iter().map(|(key, half)| (*key, half_timeless(*half))).collect()
 }
 
 fn compare_entries<K, V>(map: &HashMap<MapData, K, V>, host: &Collection<K, V>, timeless: fn(V) -> V)

@@ -95,7 +95,7 @@ fn a_pinned_state_of_another_layout() -> Result<()> {
     let before = state(&site, true)?;
     let configuration = configure(&site, &INTERFACES, "max_connections = 65536", WEB)?;
     let words =
-        ["pinned map", "maps/HALF_OPEN_V4", "capacity 131072 where 32768 is needed", "xlb unload -c FILE"];
+        ["pinned map", "maps/HALF_OPEN_V4", "capacity 16384 where 4096 is needed", "xlb unload -c FILE"];
     said_in_one_line(&run(&site, &[], &configuration)?, 1, &words)?;
     assert_eq!(state(&site, true)?, before);
 
