@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lb_common::{
     addr::{Port, V4},
@@ -13,6 +13,7 @@ use lb_common::{
     outcome::Outcome,
     tcp::header::{ACK, RST, SYN},
 };
+use lb_tests::wait_until;
 use lb_user::dataplane::{half_open::Entries, pins::Pins};
 
 use super::{Kernel, REDIRECT, with_the_world};
@@ -48,6 +49,18 @@ fn key(source: SocketAddr, destination: SocketAddr) -> ConnectionKey<V4> {
     }
 }
 
+/// Seconds since the start, in steps of a hundredth.
+fn uptime() -> f64 {
+    let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+    uptime.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// Returns when the kernel's clock has gone on, which ticks a hundred times a second at least.
+fn pass_a_tick() {
+    let before = uptime();
+    wait_until("a tick", Duration::from_secs(1), || uptime() - before > 0.015).unwrap();
+}
+
 #[test]
 fn a_full_set_evicts_as_on_the_host_and_what_is_evicted_is_no_load() {
     with_the_world(|pins| {
@@ -67,7 +80,7 @@ fn a_full_set_evicts_as_on_the_host_and_what_is_evicted_is_no_load() {
             assert_eq!(lab.load().inactive, connections.count() as u64, "after {number} more");
             // Who is older has to be so by both clocks.
             lab.memory.now += 1;
-            thread::sleep(Duration::from_millis(12));
+            pass_a_tick();
         }
         let kept = |number: usize| lab.memory.v4.half_open.get(&key(clients[number], at(WEB))).is_some();
         let kept: Vec<usize> = (0..clients.len()).filter(|number| kept(*number)).collect();
@@ -100,15 +113,15 @@ fn whoever_has_a_secret_of_where_keys_belong_has_one_of_its_own() {
     });
 }
 
-/// For how long everybody works on the same sets.
-const TIME: Duration = Duration::from_secs(5);
+/// Frames that each CPU sends to the same set.
+const FRAMES: usize = 150_000;
 
 /// What one CPU sends meanwhile: anything of any connection. What comes out has to be that connection's.
-fn hammer(kernel: &Kernel, clients: &[SocketAddr], seed: u64, until: Instant) -> u64 {
+fn hammer(kernel: &Kernel, clients: &[SocketAddr], seed: u64) -> u64 {
     let mut dice = Dice(seed);
     let mut servers: Vec<Option<SocketAddr>> = vec![None; 2 * clients.len()];
     let mut forwarded = 0;
-    while Instant::now() < until {
+    for _ in 0..FRAMES {
         let number = dice.below(servers.len());
         let (client, vip) = (clients[number / 2], at([WEB, WEB_AGAIN][number % 2]));
         let reply = servers[number].filter(|_| dice.below(2) == 0);
@@ -150,7 +163,7 @@ fn thin_out(entries: &Entries<'_, V4>, done: &AtomicBool) -> (u64, u64) {
             }
             ControlFlow::Continue(())
         });
-        thread::sleep(Duration::from_micros(200));
+        thread::yield_now();
     }
     (removed, used)
 }
@@ -161,7 +174,6 @@ fn nothing_is_translated_wrongly_where_everybody_writes() {
         let kernel = Kernel::with_world(64, pins);
         // Half again as many as there is room for, so that there is always somebody to evict.
         let clients = of_one_set(&kernel, WEB, WAYS * 3 / 2);
-        let until = Instant::now() + TIME;
         let (done, forwarded) = (AtomicBool::new(false), AtomicU64::new(0));
         let mut removed = (0, 0);
         thread::scope(|scope| {
@@ -169,9 +181,7 @@ fn nothing_is_translated_wrongly_where_everybody_writes() {
             let controller = scope.spawn(|| thin_out(&table.entries().unwrap(), &done));
             let cpus = [1, 2].map(|seed| {
                 let (kernel, clients, forwarded) = (&kernel, &clients, &forwarded);
-                scope.spawn(move || {
-                    forwarded.fetch_add(hammer(kernel, clients, seed, until), Ordering::Relaxed)
-                })
+                scope.spawn(move || forwarded.fetch_add(hammer(kernel, clients, seed), Ordering::Relaxed))
             });
             let ended = cpus.map(thread::ScopedJoinHandle::join);
             done.store(true, Ordering::Relaxed);
