@@ -1,6 +1,6 @@
 //! Where a TCP connection is until its handshake is proven: in one entry, by its client's tuple.
 //!
-//! The real server's packets find it by the tuple that they are known to answer ([`replies`]). Where that is not known,
+//! The real server's packets find it by the tuple that they are known to answer (`replies`). Where that is not known,
 //! because several virtual servers share the real server or the source is translated too, a second entry stands at the
 //! reply's tuple and shows the way: a signpost.
 

@@ -15,6 +15,7 @@
 mod config {
     pub mod vrrp;
     pub mod vrrp_key;
+    pub mod vrrp_mac;
     pub mod vrrp_routes;
     pub mod vrrp_track;
 }

@@ -1,10 +1,11 @@
-//! `cargo xtask lint`: format, clippy and documentation, with warnings as errors.
+//! `cargo xtask lint`: format, clippy and documentation, with warnings as errors. What is fuzzed is looked at where libFuzzer
+//! can be compiled.
 
 use anyhow::Result;
 
-use crate::{step, workspace};
+use crate::{step, toolchain, workspace};
 
-/// Runs all three, the quick one first.
+/// Runs all of them, the quick one first.
 pub(crate) fn run() -> Result<()> {
     let mut format = workspace::cargo();
     format.args(["fmt", "--all", "--check"]);
@@ -14,6 +15,12 @@ pub(crate) fn run() -> Result<()> {
     clippy.args(["clippy", "--workspace", "--all-targets", "--features", workspace::ROOT_TESTS]);
     clippy.args(["--", "--deny=warnings"]);
     step::run("clippy", clippy)?;
+
+    if toolchain::find_program("c++").is_some() {
+        let mut fuzz = workspace::cargo();
+        fuzz.args(["clippy", "--package=lb-fuzz", "--features=libfuzzer", "--", "--deny=warnings"]);
+        step::run("clippy of what is fuzzed", fuzz)?;
+    }
 
     let mut documentation = workspace::cargo();
     documentation.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny=warnings");
