@@ -1,5 +1,5 @@
 //! The short way from the IP header on, of a frame of the usual form: no tags, no IP options or extension headers, not a
-//! fragment, TCP or UDP, in one buffer. All headers are at known places, so the frame's end is looked at once.
+//! fragment, TCP or UDP. All headers are at known places, and the frame's end is looked at for all of them together.
 //!
 //! What belongs to a connection that is known and goes on as before is translated and sent here, and what is none of our
 //! business ends here. Other forms are read by [`crate::forward::read`].
@@ -36,8 +36,8 @@ pub(crate) trait Usual: Ip {
     /// The frame up to UDP.
     type Udp: Whole<Network = Self::Header, Transport = Udp>;
 
-    /// The protocol that the IP header of this frame names.
-    fn protocol(front: &Self::Front) -> u8;
+    /// The IP header of this frame, and the protocol that it names.
+    fn header(front: &Self::Front) -> (&Self::Header, u8);
 
     /// Length of the IP packet if its header is of the usual form, in bytes.
     fn length(header: &Self::Header) -> Option<usize>;
@@ -87,8 +87,8 @@ impl Usual for V4 {
     type Udp = UdpV4;
 
     #[inline(always)]
-    fn protocol(front: &FrontV4) -> u8 {
-        front.network.protocol
+    fn header(front: &FrontV4) -> (&Ipv4, u8) {
+        (&front.network, front.network.protocol)
     }
 
     #[inline(always)]
@@ -118,8 +118,8 @@ impl Usual for V6 {
     type Udp = UdpV6;
 
     #[inline(always)]
-    fn protocol(front: &FrontV6) -> u8 {
-        front.network.next_header
+    fn header(front: &FrontV6) -> (&Ipv6, u8) {
+        (&front.network, front.network.next_header)
     }
 
     #[inline(always)]
@@ -154,9 +154,9 @@ where
     T: Tables<A>,
     D: Desks<A>,
 {
-    let word = match packet.get::<A::Front>(0).map(A::protocol) {
-        Some(protocol::TCP) => go::<A, A::Tcp, P, T, D>(packet, tables, desks, partial),
-        Some(protocol::UDP) => go::<A, A::Udp, P, T, D>(packet, tables, desks, partial),
+    let word = match usual::<A, P>(packet) {
+        Some((protocol::TCP, length)) => go::<A, A::Tcp, P, T, D>(packet, tables, desks, length, partial),
+        Some((protocol::UDP, length)) => go::<A, A::Udp, P, T, D>(packet, tables, desks, length, partial),
         _ => UNREAD,
     };
     if verdict::is_end(word) {
@@ -169,8 +169,16 @@ where
     word
 }
 
+/// The protocol and the length of the IP packet, in bytes, if the frame is of the usual form and holds it.
 #[inline(always)]
-fn go<A, F, P, T, D>(packet: &mut P, tables: &mut T, desks: &mut D, partial: bool) -> u32
+fn usual<A: Usual, P: Packet>(packet: &P) -> Option<(u8, usize)> {
+    let (header, protocol) = A::header(packet.get(0)?);
+    let length = A::length(header)?;
+    packet.holds(NETWORK + length).then_some((protocol, length))
+}
+
+#[inline(always)]
+fn go<A, F, P, T, D>(packet: &mut P, tables: &mut T, desks: &mut D, length: usize, partial: bool) -> u32
 where
     A: Usual,
     F: Whole<Network = A::Header>,
@@ -179,12 +187,10 @@ where
     D: Desks<A>,
 {
     let protocol = F::Transport::PROTOCOL;
-    let frame_length = packet.length();
+    let available = length - size_of::<A::Header>();
     let Some(headers) = packet.get_mut::<F>(0) else { return UNREAD };
     let (ethernet, network, transport) = headers.parts();
-    let Some(length) = A::length(network) else { return UNREAD };
-    let available = length - size_of::<A::Header>();
-    if NETWORK + length > frame_length || !transport.fits(available) {
+    if !transport.fits(available) {
         return UNREAD;
     }
     let key = key::<A, F>(network, transport);

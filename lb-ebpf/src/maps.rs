@@ -144,7 +144,8 @@ static WORKSPACE: PerCpuArray<Workspace, 1> = PerCpuArray::new();
 /// This CPU's workspace for the one packet it works on.
 #[inline(always)]
 pub fn workspace() -> Option<&'static mut Workspace> {
-    // SAFETY: one run of the program at a time on a CPU, and each takes it once. It is integers, zeroed at first.
+    // SAFETY: one run of the program at a time on a CPU, whose steps take it one after the other. It is integers, zeroed at
+    // first.
     WORKSPACE.get_ptr_mut(0).map(|workspace| unsafe { &mut *workspace })
 }
 

@@ -104,7 +104,10 @@ impl Verdict {
     #[must_use]
     #[inline(always)]
     pub fn from_word(word: u32) -> Self {
-        NonZeroU32::new(word).map_or(Outcome::Unwritable.into(), Self)
+        match NonZeroU32::new(word) {
+            Some(bits) if is_end(word) => Self(bits),
+            _ => Outcome::Unwritable.into(),
+        }
     }
 
     /// As one word, never 0.

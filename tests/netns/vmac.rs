@@ -26,25 +26,30 @@ struct Scene {
     cluster: Cluster,
 }
 
+/// A pool behind `vip`, and both elections with these keys.
+fn configuration(cluster: &Cluster, number: usize, vip: Ipv4Addr, keys: &str) -> Result<String> {
+    let mut text =
+        format!("[[virtual_server]]\nname = \"web\"\naddress = \"{vip}:80\"\nscheduler = \"mh\"\n");
+    text += "check = { type = \"tcp\", interval = \"1s\", fall = 60 }\nreal_server = [\n";
+    for server in &cluster.servers {
+        writeln!(text, "  {{ address = \"{}:8080\" }},", server.v4)?;
+    }
+    text += "]\n";
+    let elections = cluster.elections_with(number, INTERVAL, keys);
+    text += &if vip == VIP {
+        elections
+    } else {
+        elections.replace(&format!("\"{VIP}/24\""), &format!("\"{VIP}/24\", \"{vip}/24\""))
+    };
+    Ok(text)
+}
+
 impl Scene {
     /// Both daemons run, and the first is master. Clients use `vip`, beside which there is always [`VIP`].
     fn set(vip: Ipv4Addr) -> Result<Self> {
         let cluster = Cluster::create(3)?;
-        let mut pool =
-            format!("[[virtual_server]]\nname = \"web\"\naddress = \"{vip}:80\"\nscheduler = \"mh\"\n");
-        pool += "check = { type = \"tcp\", interval = \"1s\", fall = 60 }\nreal_server = [\n";
-        for server in &cluster.servers {
-            writeln!(pool, "  {{ address = \"{}:8080\" }},", server.v4)?;
-        }
-        pool += "]\n";
         let start = |number: usize| {
-            let elections = cluster.elections_with(number, INTERVAL, "use_vmac = true");
-            let elections = if vip == VIP {
-                elections
-            } else {
-                elections.replace(&format!("\"{VIP}/24\""), &format!("\"{VIP}/24\", \"{vip}/24\""))
-            };
-            let text = format!("{pool}{elections}");
+            let text = configuration(&cluster, number, vip, "use_vmac = true")?;
             Daemon::start_with(&cluster.balancers[number], &built_program()?, &cluster.global(), &text)
         };
         let daemons = [start(0)?, start(1)?];
@@ -215,5 +220,48 @@ fn a_killed_daemons_device_is_removed_by_unload_and_a_foreign_one_is_refused() -
         "{refused}"
     );
     ensure!(scene.host(0).ip("link show vrrp.52").is_err(), "what was made is taken back");
+    Ok(())
+}
+
+#[test]
+fn a_reload_turns_it_off_and_on_again_and_nothing_is_reset() -> Result<()> {
+    let scene = Scene::set(VIP)?;
+    let vip: SocketAddr = (VIP, 80).into();
+    let sources = [Ipv4Addr::new(198, 51, 100, 200)];
+    let streams = Streams::start(&scene.cluster.client, &sources, vip, &scene.cluster.files())?;
+    let load = Load::start(&scene.cluster.client, &[vip], 2)?;
+    load.next(300, PATIENCE)?;
+    scene.neighbours_are_right()?;
+    let cluster = &scene.cluster;
+    let reload = |keys: &str| -> Result<()> {
+        for (number, daemon) in scene.daemons.iter().enumerate().rev() {
+            let text = configuration(cluster, number, VIP, keys)?;
+            daemon.configure(&cluster.balancers[number], &text)?;
+            daemon.xlb(&["reload"])?;
+        }
+        Ok(())
+    };
+    let own = |interface: &str| -> Result<String> {
+        let text = scene.host(0).ip(&format!("-j link show {interface}"))?;
+        let all: Vec<Value> = serde_json::from_str(&text)?;
+        Ok(all.first().and_then(|link| link["address"].as_str()).unwrap_or_default().to_owned())
+    };
+
+    reload("use_vmac = false")?;
+    let mac = own("outside")?;
+    wait_until("the interface's own address", PATIENCE, || {
+        scene.device(0).is_none() && Scene::neighbour(&cluster.client, VIP).is_ok_and(|known| known == mac)
+    })?;
+    load.next(300, PATIENCE)?;
+    ensure!(streams.go_on()? == 1, "without the virtual MAC address the download has ended");
+
+    reload("use_vmac = true")?;
+    wait_until("the virtual MAC address", PATIENCE, || {
+        scene.device(0) == Some(true) && scene.neighbours_are_right().is_ok()
+    })?;
+    load.next(300, PATIENCE)?;
+    ensure!(streams.go_on()? == 1, "with it again the download has ended");
+    let failed = load.answers().failures;
+    ensure!(failed.is_empty(), "{failed:?}");
     Ok(())
 }

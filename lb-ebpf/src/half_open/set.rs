@@ -30,7 +30,7 @@ pub trait Ways<A> {
     /// The entry of a way that was claimed.
     fn slot_mut(&mut self, way: usize) -> &mut Slot<A>;
 
-    /// What was read of an entry before was read before the seals that are read next.
+    /// What was read before, of seals or an entry, was read before what is read next.
     fn settle(&self);
 
     /// Whether the entry of a way is that of `key`.
@@ -80,6 +80,7 @@ fn find<A: Address>(ways: &impl Ways<A>, tag: u16, key: &ConnectionKey<A>) -> Op
         return None;
     }
     let seal = ways.seal(way);
+    ways.settle();
     (seal.holds(tag) && ways.is_of(way, key)).then_some((way, seal))
 }
 

@@ -22,6 +22,12 @@ impl VirtualMac {
         [0x00, 0x00, 0x5e, 0x00, if ipv6 { 2 } else { 1 }, virtual_router_id]
     }
 
+    /// Whether both mean one device, whatever addresses are on it.
+    #[must_use]
+    pub fn is_device_of(&self, other: &Self) -> bool {
+        self.device == other.device && self.parent == other.parent && self.address == other.address
+    }
+
     /// What its device is called when nobody says: as keepalived does for IPv4.
     #[must_use]
     pub fn default_device(virtual_router_id: u8, ipv6: bool) -> String {

@@ -92,7 +92,7 @@ pub(super) async fn start(options: RunOptions) -> anyhow::Result<(Daemon, Events
             "cannot read {directory}/overrides.json: mend it, or remove it to go back to the configuration"
         )
     })?;
-    let made = devices::prepare(&config.vrrp).await?;
+    let made = devices::prepare(&config.vrrp, &crate::config::vrrp::Vrrp::default()).await?;
     let started = with_devices(options, config, (socket, listener), overrides, script_user).await;
     if started.is_err() {
         devices::remove(&made).await;

@@ -85,8 +85,21 @@ impl Daemon {
         self.ensure_same_frame(&file)?;
         let script_user = elections::ensure_possible(&file).map_err(|error| failed(error.as_ref()))?;
         self.begin_elections(&file, script_user).map_err(|error| failed(error.as_ref()))?;
-        devices::prepare(&file.vrrp).await.map_err(|error| failed(&error))?;
+        let made =
+            devices::prepare(&file.vrrp, &self.engine.file.vrrp).await.map_err(|error| failed(&error))?;
+        let reloaded = self.follow_file(file, &found).await;
+        if reloaded.is_err() {
+            devices::remove(&made).await;
+        }
+        reloaded.map(|()| found)
+    }
+
+    /// The rest of a reload, when the devices of virtual MAC addresses are there.
+    async fn follow_file(&mut self, file: Config, found: &[Change]) -> Result<(), Failure> {
         let links = links(&file.global.interfaces).await.map_err(|error| failed(&error))?;
+        // Neighbours send to the old addresses until they are told of others; then their devices go, which `relink` sees.
+        let mut virtual_macs = self.engine.host.virtual_macs.clone();
+        virtual_macs.extend(interfaces::virtual_macs(&file.vrrp, &links, |name| self.elections.slot(name)));
         let host = crate::plan::HostView {
             hash_key: start::hash_key(&file).map_err(|error| failed(error.as_ref()))?,
             ticks_per_second: self.engine.host.ticks_per_second,
@@ -95,7 +108,7 @@ impl Daemon {
             links: self.engine.host.links.clone(),
             names: interfaces::names(&links),
             leases: self.elections.slots(&file.vrrp),
-            virtual_macs: interfaces::virtual_macs(&file.vrrp, &links, |name| self.elections.slot(name)),
+            virtual_macs,
         };
         let old_vrrp = self.engine.file.vrrp.clone();
         let (old_file, old_host) =
@@ -126,7 +139,7 @@ impl Daemon {
             tracing::warn!("{error:#}");
         }
         self.note(Kind::Reload, "configuration", &format!("reloaded, {} changes", found.len()));
-        Ok(found)
+        Ok(())
     }
 
     /// The first instances have come with a reload: there is somebody to elect them, once they are applied.

@@ -44,13 +44,15 @@ where
         Ok(Self { sets: open(pins, name)?, placement: placement.get(&0, 0)? })
     }
 
-    /// The entry of `key`.
+    /// The entry of `key`; none while somebody writes it.
     #[must_use]
     pub fn get(&self, key: &ConnectionKey<A>) -> Option<HalfOpen<A>> {
         let place = self.placement.place(key);
-        let set = self.sets.get(&place.set, 0).ok()?;
-        let mut ways = set.seals.0.iter().zip(&set.slots);
-        ways.find(|(seal, slot)| seal.holds(place.tag) && slot.key == *key).map(|(_, slot)| slot.half)
+        // The kernel copies a set while others write it: what has the same seal in a later copy was whole in the earlier one.
+        let (set, later) = (self.sets.get(&place.set, 0).ok()?, self.sets.get(&place.set, 0).ok()?);
+        let mut ways = set.seals.0.iter().zip(&set.slots).zip(&later.seals.0);
+        let found = ways.find(|((seal, slot), _)| seal.holds(place.tag) && slot.key == *key);
+        found.filter(|((before, _), after)| before == after).map(|((_, slot), _)| slot.half)
     }
 
     /// Makes all entries readable.

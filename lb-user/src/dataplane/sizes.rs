@@ -29,7 +29,8 @@ const ADDRESSES_EACH: u32 = 4;
 /// One half-open connection, UDP connection and persistent client for so many established ones that there is room for.
 const SHARE: u32 = 4;
 
-/// Even a small installation survives a flood of this many half-open connections without evicting honest ones early.
+/// Even a small installation has room for a flood of this many half-open connections: of so many, less than one in a hundred is
+/// evicted early, because its set is full while others are not.
 const MINIMUM: u32 = 16_384;
 
 impl From<&Global> for Sizes {

@@ -25,12 +25,16 @@ impl Devices {
 
     /// Exactly these are there.
     pub(super) async fn follow(&mut self, wanted: Vec<VirtualMac>) {
-        let unwanted: Vec<_> = self.wanted.extract_if(.., |device, _| !wanted.contains(device)).collect();
-        for (device, _) in unwanted {
-            self.remove(&device).await;
+        let before = std::mem::take(&mut self.wanted);
+        let is_kept = |device: &VirtualMac| wanted.iter().any(|wanted| wanted.is_device_of(device));
+        for device in before.keys().filter(|device| !is_kept(device)) {
+            self.remove(device).await;
         }
         for device in wanted {
-            let is_new = !self.wanted.contains_key(&device);
+            let is_new = !before.keys().any(|old| old.is_device_of(&device));
+            if let Some(failed) = before.get(&device) {
+                self.wanted.insert(device.clone(), *failed);
+            }
             let made = match self.macvlans.make(&device).await {
                 // Left by a run that was killed as master.
                 Ok(Made::Adopted) if is_new => self.macvlans.switch(&device, false).await,
@@ -99,17 +103,19 @@ fn say(error: &Error) {
 }
 
 /// The devices of a configuration as far as their interfaces are there, made before anything depends on them; those that were
-/// not there before are returned.
+/// not there before are returned. Names that the configuration in force, `running`, has are left to whoever follows it.
 ///
 /// # Errors
 /// The first that cannot be had; what was made is removed again.
-pub async fn prepare(vrrp: &Vrrp) -> Result<Vec<VirtualMac>, Error> {
+pub async fn prepare(vrrp: &Vrrp, running: &Vrrp) -> Result<Vec<VirtualMac>, Error> {
     let mut new = Vec::new();
-    if vrrp.virtual_macs().next().is_none() {
+    let is_taken = |wanted: &VirtualMac| running.virtual_macs().any(|other| other.device == wanted.device);
+    let wanted: Vec<_> = vrrp.virtual_macs().filter(|wanted| !is_taken(wanted)).collect();
+    if wanted.is_empty() {
         return Ok(new);
     }
     let macvlans = Macvlans::open()?;
-    for wanted in vrrp.virtual_macs() {
+    for wanted in wanted {
         match macvlans.make(wanted).await {
             Ok(Made::New) => new.push(wanted.clone()),
             Ok(Made::Adopted) => tracing::info!("took over {}, the device of {wanted}", wanted.device),

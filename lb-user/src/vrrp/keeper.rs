@@ -53,10 +53,10 @@ pub(super) async fn keep(
 ) {
     let mut held = BTreeMap::<String, Held>::new();
     while let Some(order) = orders.recv().await {
-        let Some(mut interfaces) = interfaces() else { continue };
         match order {
             Order::Devices(wanted) => devices.follow(wanted).await,
             Order::Hold(instance) => {
+                let Some(mut interfaces) = interfaces() else { continue };
                 if let Some(device) = &instance.virtual_mac
                     && devices.raise(device, &interfaces).await
                 {
@@ -75,7 +75,11 @@ pub(super) async fn keep(
                     devices.lower(device).await;
                 }
             }
-            Order::Announce(instance) => announce(&announcer, &interfaces, &instance),
+            Order::Announce(instance) => {
+                if let Some(interfaces) = interfaces() {
+                    announce(&announcer, &interfaces, &instance);
+                }
+            }
         }
     }
     devices.end().await;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
-use nix::sys::socket::LinkAddr;
+use nix::{errno::Errno, sys::socket::LinkAddr};
 use tokio::{sync::mpsc, time};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -83,7 +83,13 @@ impl Links {
         };
         let interface = link.interface.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         let frame = advertisement(mac.address, path, bytes).ok_or(io::ErrorKind::InvalidInput)?;
-        self.frames.send(&frame, interface)
+        match self.frames.send(&frame, interface) {
+            // So many IPv6 addresses that the message has to be divided: the kernel does that, with the interface's own address.
+            Err(error) if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) => {
+                link.socket.send(path, bytes)
+            }
+            sent => sent,
+        }
     }
 }
 
