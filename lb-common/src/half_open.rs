@@ -34,7 +34,7 @@ pub struct Place {
     /// Its set.
     pub set: u32,
     /// What tells it from the others of the set; never 0.
-    pub tag: u16,
+    pub tag: u32,
 }
 
 impl Placement {
@@ -59,7 +59,7 @@ impl Placement {
         };
         let mixed = (sum ^ (sum >> 32)).wrapping_mul(self.last | 1);
         let set = (((mixed >> 32) * self.sets as u64) >> 32) as u32;
-        let tag = (mixed >> 16) as u16;
+        let tag = (mixed as u32) >> (32 - TAG_BITS);
         Place { set, tag: if tag == 0 { 1 } else { tag } }
     }
 }
@@ -76,8 +76,8 @@ const fn product(word: u64, (high, low): (u32, u32)) -> u64 {
 /// |---|---|
 /// | 0 | somebody writes the entry |
 /// | 1 | the real server has answered |
-/// | 2 to 15 | counts changes: an entry whose seal is the same was not changed meanwhile |
-/// | 16 to 31 | [`Place::tag`]; 0 where nothing is |
+/// | 2 to 9 | counts changes: an entry whose seal is the same was not changed meanwhile |
+/// | 10 to 31 | [`Place::tag`]; 0 where nothing is |
 /// | 32 to 63 | when it was last used, in ticks |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
@@ -86,8 +86,10 @@ pub struct Seal(pub u64);
 const CLAIMED: u64 = 1;
 const ANSWERED: u64 = 1 << 1;
 const CHANGE: u64 = 1 << 2;
-const CHANGES: u64 = 0xfffc;
-const TAG: u64 = 0xffff_0000;
+const CHANGES: u64 = 0x3fc;
+const TAG_SHIFT: u32 = 10;
+const TAG_BITS: u32 = 32 - TAG_SHIFT;
+const TAG: u64 = ((1 << TAG_BITS) - 1) << TAG_SHIFT;
 
 impl Seal {
     /// More than [`Seal::dispensable`] is of any entry.
@@ -110,22 +112,22 @@ impl Seal {
     /// Whether the entry may be that of a key with this tag; it can be read.
     #[must_use]
     #[inline(always)]
-    pub const fn holds(self, tag: u16) -> bool {
-        self.0 & (TAG | CLAIMED) == (tag as u64) << 16
+    pub const fn holds(self, tag: u32) -> bool {
+        self.0 & (TAG | CLAIMED) == (tag as u64) << TAG_SHIFT
     }
 
     /// Whether an entry of a key with this tag is there, or being written.
     #[must_use]
     #[inline(always)]
-    pub const fn concerns(self, tag: u16) -> bool {
-        self.0 & TAG == (tag as u64) << 16
+    pub const fn concerns(self, tag: u32) -> bool {
+        self.0 & TAG == (tag as u64) << TAG_SHIFT
     }
 
     /// Claimed, for an entry with this tag.
     #[must_use]
     #[inline(always)]
-    pub const fn claimed(self, tag: u16) -> Self {
-        Self(self.0 & !TAG | (tag as u64) << 16 | CLAIMED)
+    pub const fn claimed(self, tag: u32) -> Self {
+        Self(self.0 & !TAG | (tag as u64) << TAG_SHIFT | CLAIMED)
     }
 
     /// Of a claimed way, after `half` was written there.

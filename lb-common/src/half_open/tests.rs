@@ -44,8 +44,8 @@ fn spreads<A: Address>(addresses: impl Iterator<Item = (u64, u64)>) {
     // 100 on average, with a deviation of 10: a set of 160 is beyond anything that chance would make.
     let (least, most) = (sets.iter().min().unwrap(), sets.iter().max().unwrap());
     assert!(*least > 50 && *most < 160, "from {least} to {most}");
-    // Of 100,000 tries, 78 % of all tags would come up.
-    assert!(tags.len() > 45_000, "{} tags", tags.len());
+    // Chance would leave 98,800 different ones of 100,000.
+    assert!(tags.len() > 98_000, "{} tags", tags.len());
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_seal_says_what_was_done_to_its_way() {
     assert!(removed.is_vacant() && removed != vacant);
     // The count begins anew without touching its neighbours.
     let mut seal = written;
-    for _ in 0..1 << 14 {
+    for _ in 0..1 << 8 {
         assert!(seal.holds(0xabcd));
         seal = seal.claimed(0xabcd).released(&half);
     }

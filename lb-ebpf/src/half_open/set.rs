@@ -37,7 +37,7 @@ pub trait Ways<A> {
     fn is_of(&self, way: usize, key: &ConnectionKey<A>) -> bool;
 
     /// [`seek`]; the kernel's tables do it in a function that is verified by itself.
-    fn seek(&self, tag: u16) -> usize;
+    fn seek(&self, tag: u32) -> usize;
 }
 
 /// How often a way that somebody else has just got is asked for.
@@ -45,7 +45,7 @@ const TRIES: usize = 2;
 
 /// The way whose entry has this tag, which no two of a set have; [`WAYS`] when there is none.
 #[inline(always)]
-pub fn seek(seal: impl Fn(usize) -> Seal, tag: u16) -> usize {
+pub fn seek(seal: impl Fn(usize) -> Seal, tag: u32) -> usize {
     let mut found = WAYS;
     for way in 0..WAYS {
         if seal(way).concerns(tag) {
@@ -58,7 +58,7 @@ pub fn seek(seal: impl Fn(usize) -> Seal, tag: u16) -> usize {
 /// The way that an entry with this tag is written to: where that tag is already, else where the entry can best be done
 /// without; [`WAYS`] when all are claimed.
 #[inline(always)]
-pub fn victim(seal: impl Fn(usize) -> Seal, tag: u16, now: u32) -> usize {
+pub fn victim(seal: impl Fn(usize) -> Seal, tag: u32, now: u32) -> usize {
     // In one number with the way: of equals, the first.
     let mut most = 0;
     for way in 0..WAYS {
@@ -74,7 +74,7 @@ pub fn victim(seal: impl Fn(usize) -> Seal, tag: u16, now: u32) -> usize {
 
 /// The way with the entry of `key`, and its seal from before the entry was looked at.
 #[inline(always)]
-fn find<A: Address>(ways: &impl Ways<A>, tag: u16, key: &ConnectionKey<A>) -> Option<(usize, Seal)> {
+fn find<A: Address>(ways: &impl Ways<A>, tag: u32, key: &ConnectionKey<A>) -> Option<(usize, Seal)> {
     let way = ways.seek(tag);
     if way >= WAYS {
         return None;
@@ -88,7 +88,7 @@ fn find<A: Address>(ways: &impl Ways<A>, tag: u16, key: &ConnectionKey<A>) -> Op
 #[inline(always)]
 pub fn read<A: Address, W: Ways<A>>(
     ways: &W,
-    tag: u16,
+    tag: u32,
     key: &ConnectionKey<A>,
     into: &mut HalfOpen<A>,
 ) -> bool {
@@ -102,7 +102,7 @@ pub fn read<A: Address, W: Ways<A>>(
 #[inline(always)]
 pub fn change<A: Address, W: Ways<A>>(
     ways: &mut W,
-    tag: u16,
+    tag: u32,
     key: &ConnectionKey<A>,
     change: impl FnOnce(&mut HalfOpen<A>),
 ) -> bool {
@@ -122,7 +122,7 @@ pub fn change<A: Address, W: Ways<A>>(
 
 /// Removes the entry of `key`, if there is one and nobody writes it.
 #[inline(always)]
-pub fn remove<A: Address, W: Ways<A>>(ways: &mut W, tag: u16, key: &ConnectionKey<A>) {
+pub fn remove<A: Address, W: Ways<A>>(ways: &mut W, tag: u32, key: &ConnectionKey<A>) {
     for _ in 0..TRIES {
         let Some((way, seal)) = find(ways, tag, key) else { return };
         if ways.exchange(way, seal, seal.vacated()) {
@@ -132,7 +132,7 @@ pub fn remove<A: Address, W: Ways<A>>(ways: &mut W, tag: u16, key: &ConnectionKe
 }
 
 /// Adds an entry, unless the key is there already, in place of the one that can best be done without; or of one with the same
-/// tag, since no two of a set may have it: of 65,000 that are added to a full set, seven are. Answers the real server whose
+/// tag, since no two of a set may have it: of a million that are added to a full set, two are. Answers the real server whose
 /// connection was evicted, or [`NONE`].
 #[inline(always)]
 pub fn insert(
@@ -167,7 +167,7 @@ pub enum NotPut {
 pub fn put<A: Address, W: Ways<A>>(
     ways: &mut W,
     way: usize,
-    tag: u16,
+    tag: u32,
     key: &ConnectionKey<A>,
     half: &HalfOpen<A>,
 ) -> Result<u32, NotPut> {
@@ -195,7 +195,7 @@ pub fn put<A: Address, W: Ways<A>>(
 
 /// Whether the tag is that of another way, too.
 #[inline(always)]
-fn is_elsewhere<A>(ways: &impl Ways<A>, mine: usize, tag: u16) -> bool {
+fn is_elsewhere<A>(ways: &impl Ways<A>, mine: usize, tag: u32) -> bool {
     let mut found = false;
     for way in 0..WAYS {
         found |= way != mine && ways.seal(way).concerns(tag);

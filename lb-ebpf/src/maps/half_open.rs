@@ -36,7 +36,7 @@ fn read_at<A: Address>(
     key: &ConnectionKey<A>,
     into: &mut HalfOpen<A>,
 ) -> bool {
-    ways(table, place).is_some_and(|ways| set::read(&ways, place as u16, key, into))
+    ways(table, place).is_some_and(|ways| set::read(&ways, place as u32, key, into))
 }
 
 /// See [`set::change`].
@@ -48,7 +48,7 @@ pub(super) fn change<A: Placed>(
 ) {
     let place = A::place(key);
     if let Some(mut ways) = ways(table, place) {
-        set::change(&mut ways, place as u16, key, change);
+        set::change(&mut ways, place as u32, key, change);
     }
 }
 
@@ -64,7 +64,7 @@ pub(super) fn insert<A: Placed>(
         // SAFETY: within the set.
         let head = |ways: Shared<A>| unsafe { &raw const (*ways.0).seals };
         ways(table, place)
-            .map_or(WAYS, |ways| xlb_victim(head(ways), u32::from(place as u16), half.last_used()) as usize)
+            .map_or(WAYS, |ways| xlb_victim(head(ways), place as u32, half.last_used()) as usize)
     };
     set::insert(victim, |way| put_at(table, place, way, key, half))
 }
@@ -79,7 +79,7 @@ fn put_at<A: Address>(
     half: &HalfOpen<A>,
 ) -> Result<u32, NotPut> {
     let Some(mut ways) = ways(table, place) else { return Err(NotPut::Late) };
-    set::put(&mut ways, way, place as u16, key, half)
+    set::put(&mut ways, way, place as u32, key, half)
 }
 
 /// Not inlined: the compiler would keep the words of a key on the stack to write them later.
@@ -98,19 +98,19 @@ pub(super) fn remove<A: Placed>(table: &HalfOpenTable<A>, key: &ConnectionKey<A>
 #[inline(never)]
 fn remove_at<A: Address>(table: &HalfOpenTable<A>, place: u64, key: &ConnectionKey<A>) {
     if let Some(mut ways) = ways(table, place) {
-        set::remove(&mut ways, place as u16, key);
+        set::remove(&mut ways, place as u32, key);
     }
 }
 
 /// The set of a place.
 #[inline(always)]
 fn ways<A>(table: &HalfOpenTable<A>, place: u64) -> Option<Shared<A>> {
-    table.get_ptr_mut((place >> 16) as u32).map(Shared)
+    table.get_ptr_mut((place >> 32) as u32).map(Shared)
 }
 
 /// Addresses whose keys have a place.
 pub trait Placed: Address {
-    /// [`Placement::place`](lb_common::half_open::Placement::place): the set, and behind it 16 bits of the tag.
+    /// [`Placement::place`](lb_common::half_open::Placement::place): the set, and behind it 32 bits with the tag.
     fn place(key: &ConnectionKey<Self>) -> u64;
 }
 
@@ -130,7 +130,7 @@ macro_rules! placed {
             let (false, Some(placement)) = (key.is_null(), PLACEMENT.get(0)) else { return 1 };
             // SAFETY: not null, and the verifier has seen that it is a key.
             let place = placement.place(unsafe { &*key });
-            u64::from(place.set) << 16 | u64::from(place.tag)
+            u64::from(place.set) << 32 | u64::from(place.tag)
         }
     };
 }
@@ -147,7 +147,7 @@ pub extern "C" fn xlb_seek(head: *const Head, tag: u32) -> u32 {
     if head.is_null() {
         return WAYS as u32;
     }
-    set::seek(|way| seal_of(head, way), tag as u16) as u32
+    set::seek(|way| seal_of(head, way), tag) as u32
 }
 
 /// [`set::victim`]; of a set that is not there, none.
@@ -157,7 +157,7 @@ pub extern "C" fn xlb_victim(head: *const Head, tag: u32, now: u32) -> u32 {
     if head.is_null() {
         return WAYS as u32;
     }
-    set::victim(|way| seal_of(head, way), tag as u16, now) as u32
+    set::victim(|way| seal_of(head, way), tag, now) as u32
 }
 
 /// One load.
@@ -247,7 +247,7 @@ impl<A: Address> Ways<A> for Shared<A> {
     }
 
     #[inline(always)]
-    fn seek(&self, tag: u16) -> usize {
+    fn seek(&self, tag: u32) -> usize {
         // SAFETY: within the set.
         xlb_seek(unsafe { &raw const (*self.0).seals }, tag.into()) as usize
     }

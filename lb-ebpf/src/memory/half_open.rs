@@ -112,7 +112,7 @@ impl<A: Address> HalfOpenTable<A> {
 /// [`set::insert`] into one set.
 pub(crate) fn insert<A: Address>(
     ways: &mut impl Ways<A>,
-    tag: u16,
+    tag: u32,
     key: &ConnectionKey<A>,
     half: &HalfOpen<A>,
 ) -> Result<u32, Refused> {
@@ -162,7 +162,7 @@ impl<A: Address> Ways<A> for Alone<'_, A> {
         self.slot(way).key == *key
     }
 
-    fn seek(&self, tag: u16) -> usize {
+    fn seek(&self, tag: u32) -> usize {
         set::seek(|way| self.seal(way), tag)
     }
 }

@@ -15,8 +15,8 @@ use crate::{
 };
 
 /// Each key has a tag of its own.
-const fn tag(number: u16) -> u16 {
-    number + 1
+const fn tag(number: u16) -> u32 {
+    number as u32 + 1
 }
 
 fn key(number: u16) -> ConnectionKey<V4> {
@@ -186,7 +186,7 @@ impl Ways<V4> for Shared<'_> {
         self.slot(way).key == *key
     }
 
-    fn seek(&self, tag: u16) -> usize {
+    fn seek(&self, tag: u32) -> usize {
         seek(|way| self.seal(way), tag)
     }
 }
