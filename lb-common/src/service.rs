@@ -142,6 +142,8 @@ pub mod real_server {
     pub const RESET: u16 = 1 << 1;
     /// Down or removed: connections are rescheduled at their next packet.
     pub const RESCHEDULE: u16 = 1 << 2;
+    /// Neither down nor removed, whatever its weight. Packets do not ask for it: a controller that starts again begins with it.
+    pub const ALIVE: u16 = 1 << 3;
 }
 
 /// Live connections of a real server; counted up by the data plane, recounted by the sweep.

@@ -200,7 +200,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// Keeps what checks have found. A disk that is full harms nothing: the pinned maps say who serves.
+    /// Keeps what checks have found. A disk that is full harms nothing: the pinned maps say who is alive.
     async fn save_health(&mut self) {
         self.unsaved = false;
         let remembered = Remembered::of(&self.engine.config, &self.engine.statuses, now());

@@ -100,9 +100,7 @@ fn what_checks_had_found_is_shown_with_its_age_after_a_restart() -> Result<()> {
     let kept = std::fs::read_to_string(&file)?;
     ensure!(kept.contains("connection refused"), "{kept}");
     // Its checks do not run: what is shown is what was kept.
-    site.balancer.run("nft", "add table inet blind")?;
-    site.balancer.run("nft", "add chain inet blind out { type filter hook output priority 0 ; }")?;
-    site.balancer.run("nft", "add rule inet blind out ip daddr 10.0.0.0/24 drop")?;
+    blind(&site)?;
     daemon.restart(&site)?;
     let status = daemon.status()?;
     for (name, state, last) in [("web1", "up", "connected in"), ("web2", "down", "connection refused")] {
@@ -117,6 +115,35 @@ fn what_checks_had_found_is_shown_with_its_age_after_a_restart() -> Result<()> {
     daemon.restart(&site)?;
     ensure!(real_server(&daemon.status()?, "web1")?["state"] == "up");
     ensure!(daemon.process.log().contains("health.json is not used"), "{}", daemon.process.log());
+    Ok(())
+}
+
+#[test]
+fn a_daemon_that_is_killed_before_it_keeps_anything_takes_no_connection_from_a_drained_server() -> Result<()>
+{
+    let site = Site::create(Shape { servers: 1, ..Shape::default() })?;
+    let keys = "check = { type = \"tcp\", interval = \"1s\", timeout = \"500ms\" }";
+    let mut daemon = daemon(&site, &virtual_server(&site, "web", vips()[0], &[1], keys)?)?;
+    let mut kept = site.client.inside(|| Connection::open(vips()[0]))??;
+    kept.get("/")?;
+    daemon.xlb(&["drain", "web/web1", "--timeout", "1h"])?;
+    daemon.process.kill()?;
+    let file = site.directory().join("state/health.json");
+    if file.exists() {
+        std::fs::remove_file(&file)?;
+    }
+    blind(&site)?;
+    daemon.restart(&site)?;
+    ensure!(real_server(&daemon.status()?, "web1")?["state"] == "drain");
+    ensure!(kept.get("/")?.trim() == "web1");
+    Ok(())
+}
+
+/// No check of the balancer reaches anybody any more.
+fn blind(site: &Site) -> Result<()> {
+    site.balancer.run("nft", "add table inet blind")?;
+    site.balancer.run("nft", "add chain inet blind out { type filter hook output priority 0 ; }")?;
+    site.balancer.run("nft", "add rule inet blind out ip daddr 10.0.0.0/24 drop")?;
     Ok(())
 }
 

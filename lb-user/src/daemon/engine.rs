@@ -164,7 +164,7 @@ impl Engine {
     /// Every distinct check and what it begins with: what it was, else what the pinned data plane says of its real server,
     /// which is never behind, else what an earlier daemon has left, else what the configuration says.
     pub(super) fn checks(&self, (now, wall): (Instant, SystemTime)) -> Vec<(Check, Start)> {
-        let served = self.served();
+        let alive = self.alive();
         let mut known = HashSet::new();
         let mut checks = Vec::new();
         for server in &self.config.virtual_servers {
@@ -176,7 +176,7 @@ impl Engine {
                     let carried = self.remembered.get(check).map(|entry| entry.carried(wall));
                     let start = match self.statuses.get(check) {
                         Some(status) => Start::Carried(status.carry(now)),
-                        None if served.contains(&(server.name.as_str(), real.address)) => {
+                        None if alive.contains(&(server.name.as_str(), real.address)) => {
                             let up = Carried { health: Health::Up, weight: None, age: Duration::ZERO };
                             Start::Carried(carried.filter(|old| old.health == Health::Up).unwrap_or(up))
                         }
@@ -189,13 +189,13 @@ impl Engine {
         checks
     }
 
-    /// Real servers that take new connections as the maps are now.
-    fn served(&self) -> HashSet<(&str, SocketAddr)> {
+    /// Real servers that are not down as the maps are now: they take new connections, or keep what they have.
+    fn alive(&self) -> HashSet<(&str, SocketAddr)> {
         let name = |index: &u32| self.current.names.get(index).map(String::as_str);
         self.current
             .real_servers
             .values()
-            .filter(|real| real.weight > 0)
+            .filter(|real| real.flags & real_server::ALIVE != 0)
             .filter_map(|real| Some((name(&real.virtual_server)?, read::address(real))))
             .collect()
     }

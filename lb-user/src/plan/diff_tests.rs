@@ -158,5 +158,5 @@ fn connections_look_again_when_an_interface_or_the_presence_of_a_real_server_cha
     ] {
         assert_eq!(needs_new_generation(&diff(&start, &new)), needed, "{:?}", new.real_servers);
     }
-    assert_eq!(start.real_servers[&0].flags, real_server::PRESENT);
+    assert_eq!(start.real_servers[&0].flags, real_server::PRESENT | real_server::ALIVE);
 }

@@ -138,7 +138,7 @@ impl Planner<'_> {
         for (member, takes_new) in members {
             let weight = if takes_new { seen_weight(config.scheduler, &member) } else { 0 };
             let real_server = self.registry.hold_real_server(index, member.address)?;
-            let flags = if member.alive { 0 } else { farewell(config.on_down) };
+            let flags = if member.alive { real_server::ALIVE } else { farewell(config.on_down) };
             let entry = self.entry(index, &member, weight, flags);
             self.wanted.real_servers.insert(real_server, entry);
             self.reverse.claim(config.protocol, member.address, listen);

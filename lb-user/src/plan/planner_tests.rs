@@ -56,9 +56,9 @@ fn down_and_weightless_real_servers_are_held_and_get_nothing_new() {
             let server: &lb_common::service::RealServer = &wanted.real_servers[&index];
             (server.flags, server.weight, server.max_connections)
         };
-        assert_eq!(real(0), (flag::PRESENT, 0, 0));
+        assert_eq!(real(0), (flag::PRESENT | flag::ALIVE, 0, 0));
         assert_eq!(real(1), (flag::PRESENT | farewell, 0, 0));
-        assert_eq!(real(2), (flag::PRESENT, 3, 7));
+        assert_eq!(real(2), (flag::PRESENT | flag::ALIVE, 3, 7));
     }
 }
 
@@ -97,7 +97,7 @@ fn the_sorry_server_is_alone_while_it_is_in_force_and_drains_after_that() {
     for (sorry, taking) in [(false, &[0, 1][..]), (true, &[2]), (false, &[0, 1])] {
         let wanted = world.plan(&[(server.clone(), Pool { members: members.clone(), sorry })]).unwrap();
         assert_eq!(parts(&wanted.scheduling[&0].build()).2, taking);
-        assert!(wanted.real_servers.values().all(|real| real.flags == flag::PRESENT));
+        assert!(wanted.real_servers.values().all(|real| real.flags == flag::PRESENT | flag::ALIVE));
     }
 }
 
