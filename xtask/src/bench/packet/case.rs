@@ -173,7 +173,10 @@ pub(super) fn fill(bench: &mut Bench, kind: Kind, connections: u32) -> Result<Ve
                 ("1 SYN", at(vip, 80)?, Direction::Request, Segment::Syn),
                 ("2 SYN-ACK", at(server, 8160)?, Direction::Reply, Segment::SynAck),
                 ("3 ACK", at(vip, 80)?, Direction::Request, Segment::Ack),
-                // Of a million a few lose their half-open entry to others. The next packets of both sides bring them back.
+                // Of a million a few lose their half-open entry to others. The next packets of both sides bring them back, and
+                // may take another one's doing so.
+                ("", at(vip, 80)?, Direction::Request, Segment::Ack),
+                ("", at(server, 8160)?, Direction::Reply, Segment::Ack),
                 ("", at(vip, 80)?, Direction::Request, Segment::Ack),
                 ("", at(server, 8160)?, Direction::Reply, Segment::Ack),
             ],
