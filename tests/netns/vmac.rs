@@ -2,11 +2,11 @@
 //! the owner's port only, and nothing of it is left behind.
 
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lb_tests::cluster::{GATEWAY, VIP};
+use lb_tests::cluster::{GATEWAY, GATEWAY6, VIP, VIP6};
 use lb_tests::daemon::built_program;
 use lb_tests::{Cluster, Daemon, Load, Namespace, Streams, process, wait_until};
 use nix::sys::signal::Signal;
@@ -14,29 +14,56 @@ use serde_json::Value;
 
 use crate::given::PATIENCE;
 
-/// Of both virtual routers.
-const OUTSIDE: &str = "00:00:5e:00:01:33";
-const INSIDE: &str = "00:00:5e:00:01:34";
+/// Two virtual routers of a family: clients use the one, real servers the other.
+#[derive(Clone, Copy)]
+struct Routers {
+    vip: IpAddr,
+    gateway: IpAddr,
+    /// MAC addresses, outside and inside.
+    macs: [&'static str; 2],
+    /// The device outside.
+    device: &'static str,
+}
+
+const V4: Routers = Routers {
+    vip: IpAddr::V4(VIP),
+    gateway: IpAddr::V4(GATEWAY),
+    macs: ["00:00:5e:00:01:33", "00:00:5e:00:01:34"],
+    device: "vrrp.51",
+};
+const V6: Routers = Routers {
+    vip: IpAddr::V6(VIP6),
+    gateway: IpAddr::V6(GATEWAY6),
+    macs: ["00:00:5e:00:02:33", "00:00:5e:00:02:34"],
+    device: "vrrp6.51",
+};
+
 /// Another virtual address, of a network in which the balancers have no other one.
 const APART: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 100);
 const INTERVAL: Duration = Duration::from_millis(200);
 
 struct Scene {
+    routers: Routers,
     daemons: [Daemon; 2],
     cluster: Cluster,
 }
 
 /// A pool behind `vip`, and both elections with these keys.
-fn configuration(cluster: &Cluster, number: usize, vip: Ipv4Addr, keys: &str) -> Result<String> {
-    let mut text =
-        format!("[[virtual_server]]\nname = \"web\"\naddress = \"{vip}:80\"\nscheduler = \"mh\"\n");
+fn configuration(
+    cluster: &Cluster,
+    number: usize,
+    (routers, vip): (&Routers, IpAddr),
+    keys: &str,
+) -> Result<String> {
+    let at = SocketAddr::new(vip, 80);
+    let mut text = format!("[[virtual_server]]\nname = \"web\"\naddress = \"{at}\"\nscheduler = \"mh\"\n");
     text += "check = { type = \"tcp\", interval = \"1s\", fall = 60 }\nreal_server = [\n";
     for server in &cluster.servers {
-        writeln!(text, "  {{ address = \"{}:8080\" }},", server.v4)?;
+        writeln!(text, "  {{ address = \"{}\" }},", server.address(vip))?;
     }
     text += "]\n";
-    let elections = cluster.elections_with(number, INTERVAL, keys);
-    text += &if vip == VIP {
+    let elections = cluster.elections_with(number, INTERVAL, [routers.vip, routers.gateway], keys);
+    text += &if vip == routers.vip {
         elections
     } else {
         elections.replace(&format!("\"{VIP}/24\""), &format!("\"{VIP}/24\", \"{vip}/24\""))
@@ -45,18 +72,18 @@ fn configuration(cluster: &Cluster, number: usize, vip: Ipv4Addr, keys: &str) ->
 }
 
 impl Scene {
-    /// Both daemons run, and the first is master. Clients use `vip`, beside which there is always [`VIP`].
-    fn set(vip: Ipv4Addr) -> Result<Self> {
+    /// Both daemons run, and the first is master. Clients use `vip`, beside which there is always that of the routers.
+    fn set(routers: Routers, vip: IpAddr) -> Result<Self> {
         let cluster = Cluster::create(3)?;
         let start = |number: usize| {
-            let text = configuration(&cluster, number, vip, "use_vmac = true")?;
+            let text = configuration(&cluster, number, (&routers, vip), "use_vmac = true")?;
             Daemon::start_with(&cluster.balancers[number], &built_program()?, &cluster.global(), &text)
         };
         let daemons = [start(0)?, start(1)?];
         for daemon in &daemons {
             daemon.wait_all_up(PATIENCE)?;
         }
-        let scene = Self { daemons, cluster };
+        let scene = Self { routers, daemons, cluster };
         scene.is_owned_by(0)?;
         Ok(scene)
     }
@@ -66,9 +93,9 @@ impl Scene {
         let port = self.cluster.port(owner, "outside");
         wait_until("one owner, known to the switch", PATIENCE, || {
             (0..2).all(|number| self.has_vip(number) == (number == owner))
-                && self.learned(OUTSIDE).is_ok_and(|ports| ports == [port.as_str()])
+                && self.learned(self.routers.macs[0]).is_ok_and(|ports| ports == [port.as_str()])
         })
-        .with_context(|| format!("lb{}: {:?}", owner + 1, self.learned(OUTSIDE)))
+        .with_context(|| format!("lb{}: {:?}", owner + 1, self.learned(self.routers.macs[0])))
     }
 
     fn host(&self, number: usize) -> &Namespace {
@@ -76,9 +103,10 @@ impl Scene {
     }
 
     fn has_vip(&self, number: usize) -> bool {
+        let Routers { vip, device, .. } = self.routers;
         self.host(number)
-            .ip("-4 address show dev vrrp.51")
-            .is_ok_and(|text| text.contains(&format!("{VIP}/")))
+            .ip(&format!("address show dev {device}"))
+            .is_ok_and(|text| text.contains(&format!("{vip}/")))
     }
 
     /// The ports of the switch at which it has seen a MAC address.
@@ -90,22 +118,23 @@ impl Scene {
     }
 
     /// The link address that a host has for a neighbour.
-    fn neighbour(host: &Namespace, address: Ipv4Addr) -> Result<String> {
-        let text = host.ip(&format!("-j neigh show {address}"))?;
+    fn neighbour(host: &Namespace, address: impl Into<IpAddr>) -> Result<String> {
+        let text = host.ip(&format!("-j neigh show {}", address.into()))?;
         let all: Vec<Value> = serde_json::from_str(&text)?;
         Ok(all.first().and_then(|entry| entry["lladdr"].as_str()).unwrap_or_default().to_owned())
     }
 
     /// The client and the real servers have the virtual MAC addresses and no others.
     fn neighbours_are_right(&self) -> Result<()> {
-        let client = Self::neighbour(&self.cluster.client, VIP)?;
-        ensure!(client == OUTSIDE, "the client's entry for the VIP: {client}");
+        let Routers { vip, gateway, macs, .. } = self.routers;
+        let client = Self::neighbour(&self.cluster.client, vip)?;
+        ensure!(client == macs[0], "the client's entry for the VIP: {client}");
         let servers = self.cluster.servers.iter();
         let gateways: Vec<String> =
-            servers.map(|server| Self::neighbour(&server.namespace, GATEWAY)).collect::<Result<_>>()?;
+            servers.map(|server| Self::neighbour(&server.namespace, gateway)).collect::<Result<_>>()?;
         // One that this client was never sent to need not know it.
         let mut known = gateways.iter().filter(|mac| !mac.is_empty()).peekable();
-        ensure!(known.peek().is_some() && known.all(|mac| mac == INSIDE), "the servers': {gateways:?}");
+        ensure!(known.peek().is_some() && known.all(|mac| mac == macs[1]), "the servers': {gateways:?}");
         Ok(())
     }
 
@@ -117,7 +146,7 @@ impl Scene {
 
     /// Whether a node has the device, and whether it is on.
     fn device(&self, node: usize) -> Option<bool> {
-        let text = self.host(node).ip("-j link show vrrp.51").ok()?;
+        let text = self.host(node).ip(&format!("-j link show {}", self.routers.device)).ok()?;
         let all: Vec<Value> = serde_json::from_str(&text).ok()?;
         Some(all.first()?["flags"].as_array()?.iter().any(|flag| flag == "UP"))
     }
@@ -125,10 +154,18 @@ impl Scene {
 
 #[test]
 fn a_client_keeps_the_virtual_mac_address_through_takeovers_and_its_packets_stay_in_xdp() -> Result<()> {
-    let mut scene = Scene::set(VIP)?;
-    let vip: SocketAddr = (VIP, 80).into();
-    let sources = [Ipv4Addr::new(198, 51, 100, 200)];
-    let streams = Streams::start(&scene.cluster.client, &sources, vip, &scene.cluster.files())?;
+    takeovers(V4, IpAddr::from([198, 51, 100, 200]))
+}
+
+#[test]
+fn a_client_of_ipv6_keeps_it_too() -> Result<()> {
+    takeovers(V6, IpAddr::from([0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x200]))
+}
+
+fn takeovers(routers: Routers, client: IpAddr) -> Result<()> {
+    let mut scene = Scene::set(routers, routers.vip)?;
+    let vip = SocketAddr::new(routers.vip, 80);
+    let streams = Streams::start(&scene.cluster.client, &[client], vip, &scene.cluster.files())?;
     let load = Load::start(&scene.cluster.client, &[vip], 2)?;
     load.next(300, PATIENCE)?;
     scene.neighbours_are_right()?;
@@ -142,7 +179,7 @@ fn a_client_keeps_the_virtual_mac_address_through_takeovers_and_its_packets_stay
         "not all of {requests} requests in XDP"
     );
     let shown: Value = serde_json::from_str(&scene.daemons[0].xlb(&["vrrp", "--json"])?)?;
-    ensure!(shown[0]["virtual_mac"]["address"] == OUTSIDE, "{shown}");
+    ensure!(shown[0]["virtual_mac"]["address"] == routers.macs[0], "{shown}");
 
     for (signal, left) in [(Signal::SIGKILL, true), (Signal::SIGTERM, false)] {
         let before = load.answers();
@@ -152,7 +189,7 @@ fn a_client_keeps_the_virtual_mac_address_through_takeovers_and_its_packets_stay
         scene.neighbours_are_right()?;
         ensure!(streams.go_on()? == 1, "after {signal} the download has ended");
         wait_until("the device", PATIENCE, || scene.device(0).is_some() == left)?;
-        let Scene { daemons, cluster } = &mut scene;
+        let Scene { daemons, cluster, .. } = &mut scene;
         wait_until("its end", PATIENCE, || !daemons[0].process.is_running())?;
         daemons[0].restart(&cluster.balancers[0])?;
         scene.is_owned_by(0)?;
@@ -173,13 +210,13 @@ fn a_client_keeps_the_virtual_mac_address_through_takeovers_and_its_packets_stay
 
 #[test]
 fn a_client_in_a_network_of_the_virtual_address_alone_is_answered_from_xdp() -> Result<()> {
-    let scene = Scene::set(APART)?;
+    let scene = Scene::set(V4, APART.into())?;
     scene.cluster.client.ip("address add 203.0.113.200/24 dev eth0")?;
     let load = Load::start(&scene.cluster.client, &[(APART, 80).into()], 2)?;
     load.next(300, PATIENCE)?;
     let route = scene.host(0).ip("route get 203.0.113.200")?;
     ensure!(route.contains("dev vrrp.51"), "the kernel's way leads through the device: {route}");
-    ensure!(Scene::neighbour(&scene.cluster.client, APART)? == OUTSIDE);
+    ensure!(Scene::neighbour(&scene.cluster.client, APART)? == V4.macs[0]);
     let (forwarded, kernel) = (scene.ended(0, "forwarded")?, scene.ended(0, "kernel_route")?);
     let before = load.answers().total();
     load.next(1000, PATIENCE)?;
@@ -196,7 +233,7 @@ fn a_client_in_a_network_of_the_virtual_address_alone_is_answered_from_xdp() -> 
 
 #[test]
 fn a_killed_daemons_device_is_removed_by_unload_and_a_foreign_one_is_refused() -> Result<()> {
-    let mut scene = Scene::set(VIP)?;
+    let mut scene = Scene::set(V4, V4.vip)?;
     scene.daemons[0].process.signal(Signal::SIGKILL)?;
     scene.is_owned_by(1)?;
     ensure!(scene.device(0) == Some(true), "what is killed leaves its device");
@@ -213,7 +250,7 @@ fn a_killed_daemons_device_is_removed_by_unload_and_a_foreign_one_is_refused() -
 
     // Not with the virtual MAC address.
     scene.host(0).ip("link add vrrp.51 link outside type macvlan mode bridge")?;
-    let Scene { daemons, cluster } = &mut scene;
+    let Scene { daemons, cluster, .. } = &mut scene;
     let refused = daemons[0].restart(&cluster.balancers[0]).unwrap_err().to_string();
     ensure!(
         refused.contains("vrrp.51 is wanted for the virtual MAC address 00:00:5e:00:01:33 on outside"),
@@ -225,7 +262,7 @@ fn a_killed_daemons_device_is_removed_by_unload_and_a_foreign_one_is_refused() -
 
 #[test]
 fn a_reload_turns_it_off_and_on_again_and_nothing_is_reset() -> Result<()> {
-    let scene = Scene::set(VIP)?;
+    let scene = Scene::set(V4, V4.vip)?;
     let vip: SocketAddr = (VIP, 80).into();
     let sources = [Ipv4Addr::new(198, 51, 100, 200)];
     let streams = Streams::start(&scene.cluster.client, &sources, vip, &scene.cluster.files())?;
@@ -235,7 +272,7 @@ fn a_reload_turns_it_off_and_on_again_and_nothing_is_reset() -> Result<()> {
     let cluster = &scene.cluster;
     let reload = |keys: &str| -> Result<()> {
         for (number, daemon) in scene.daemons.iter().enumerate().rev() {
-            let text = configuration(cluster, number, VIP, keys)?;
+            let text = configuration(cluster, number, (&V4, V4.vip), keys)?;
             daemon.configure(&cluster.balancers[number], &text)?;
             daemon.xlb(&["reload"])?;
         }

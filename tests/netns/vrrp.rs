@@ -63,6 +63,51 @@ fn a_daemon_that_is_killed_or_hangs_loses_its_address_by_itself() -> Result<()> 
     pair.is_owned_by(1)
 }
 
+/// An advertisement of so many addresses of IPv6 is longer than a frame of Ethernet: fragments carry it.
+#[test]
+fn addresses_for_which_a_frame_is_too_short_have_one_owner_with_and_without_a_virtual_mac_address()
+-> Result<()> {
+    const MANY: usize = 150;
+    for vmac in [false, true] {
+        let mut pair = Pair::create()?;
+        for node in &mut pair.nodes {
+            let addresses: Vec<_> =
+                (1..=MANY).map(|number| format!("\"2001:db8:9::{number:x}/64\"")).collect();
+            node.configure(&format!(
+                "[[vrrp_instance]]\nname = \"many\"\ninterface = \"eth0\"\nvirtual_router_id = 60\n\
+                 advert_interval = \"200ms\"\nuse_vmac = {vmac}\nvirtual_ipaddress = [{}]",
+                addresses.join(", ")
+            ))?;
+            node.start()?;
+        }
+        let owned = |node: &Node| {
+            node.ip("-6 address show").map_or(0, |text| text.matches("inet6 2001:db8:9::").count())
+        };
+        let has_one_owner = |pair: &Pair| {
+            let mut all: Vec<usize> = pair.nodes.iter().map(owned).collect();
+            all.sort_unstable();
+            all == [0, MANY]
+        };
+        wait_until("one owner", PATIENCE, || has_one_owner(&pair))?;
+        let owner = usize::from(owned(&pair.nodes[1]) > 0);
+        // The other one hears it: what arrives is whole.
+        let hears = |pair: &Pair| {
+            let shown = pair.nodes[1 - owner].xlb(&["vrrp", "--json"])?;
+            let all: Vec<serde_json::Value> = serde_json::from_str(&shown)?;
+            let many = all.into_iter().find(|one| one["name"] == "many").context("the instance")?;
+            Ok::<_, anyhow::Error>(many["state"] == "backup" && many["master"].is_string())
+        };
+        wait_until("it to be heard", PATIENCE, || hears(&pair).unwrap_or(false))?;
+        let mut daemon = pair.nodes[owner].daemon.take().context("it runs")?;
+        daemon.signal(Signal::SIGTERM)?;
+        wait_until("its end", PATIENCE, || !daemon.is_running())?;
+        wait_until("the other to own them", PATIENCE, || {
+            owned(&pair.nodes[1 - owner]) == MANY && owned(&pair.nodes[owner]) == 0
+        })?;
+    }
+    Ok(())
+}
+
 #[test]
 fn a_reload_touches_only_what_it_changes() -> Result<()> {
     let pair = Pair::start()?;

@@ -6,7 +6,7 @@
 //!                   └── outside [lb2] inside ──┘
 //! ```
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,6 +23,10 @@ use crate::{Namespace, nginx};
 pub const VIP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 100);
 /// The real servers' gateway: an address of the balancer that owns [`VIP`].
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
+/// The same for IPv6.
+pub const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x100);
+/// The same for IPv6.
+pub const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0xfe);
 
 /// Interfaces of a balancer, each with its bridge of the switch.
 const INTERFACES: [&str; 2] = ["outside", "inside"];
@@ -65,6 +69,7 @@ impl Cluster {
         }
         plug(&switch, "outside", (&client, "eth0"), "client")?;
         client.ip("address add 198.51.100.200/24 dev eth0")?;
+        client.ip("address add 2001:db8:1::200/64 dev eth0 nodad")?;
         client.sysctl("net/ipv4/ip_local_port_range", "1024 65535")?;
         client.sysctl("net/ipv4/tcp_max_tw_buckets", "64")?;
         let balancers = [Balancer::create(&switch, 1)?, Balancer::create(&switch, 2)?];
@@ -82,10 +87,13 @@ impl Cluster {
         let namespace = Namespace::create(&name)?;
         let v4 = Ipv4Addr::new(10, 0, 0, 10 + number);
         plug(&self.switch, "inside", (&namespace, "eth0"), &name)?;
+        let v6 = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 10 + u16::from(number));
         namespace.ip(&format!("address add {v4}/24 dev eth0"))?;
+        namespace.ip(&format!("address add {v6}/64 dev eth0 nodad"))?;
         namespace.ip(&format!("route add default via {GATEWAY}"))?;
+        namespace.ip(&format!("route add default via {GATEWAY6}"))?;
         let nginx = nginx::start(&namespace, &name, &self.directory.path().join(&name), &self.files())?;
-        self.servers.push(Server { name, v4, v6: v4.to_ipv6_mapped(), nginx, namespace });
+        self.servers.push(Server { name, v4, v6, nginx, namespace });
         Ok(())
     }
 
@@ -110,13 +118,21 @@ impl Cluster {
 
     /// The elections of a balancer: both addresses move together.
     pub fn elections(&self, balancer: usize, interval: Duration) -> String {
-        self.elections_with(balancer, interval, "")
+        self.elections_with(balancer, interval, [VIP.into(), GATEWAY.into()], "")
     }
 
-    /// The same, with more keys in both instances.
-    pub fn elections_with(&self, balancer: usize, interval: Duration, keys: &str) -> String {
+    /// The same of these addresses, the one outside and the one inside, with more keys in both instances.
+    pub fn elections_with(
+        &self,
+        balancer: usize,
+        interval: Duration,
+        addresses: [IpAddr; 2],
+        keys: &str,
+    ) -> String {
         let priority = if balancer == 0 { 150 } else { 100 };
-        let instances = [("outside", 51, VIP), ("inside", 52, GATEWAY)].map(|(name, id, address)| {
+        let instances = [0, 1].map(|number| {
+            let (name, id, address) = (INTERFACES[number], 51 + number, addresses[number]);
+            let length = if address.is_ipv4() { 24 } else { 64 };
             format!(
                 r#"[[vrrp_instance]]
 name = "{name}"
@@ -124,7 +140,7 @@ interface = "{name}"
 virtual_router_id = {id}
 priority = {priority}
 advert_interval = "{}ms"
-virtual_ipaddress = ["{address}/24"]
+virtual_ipaddress = ["{address}/{length}"]
 {keys}
 "#,
                 interval.as_millis()
@@ -143,10 +159,13 @@ impl Balancer {
         let bpffs = Bpffs::mount(&directory.path().join("bpf"))?;
         let name = format!("lb{number}");
         let namespace = Namespace::create(&name)?;
-        for (interface, network) in INTERFACES.into_iter().zip(["198.51.100", "10.0.0"]) {
+        for (interface, v4, v6) in
+            [("outside", "198.51.100", "2001:db8:1"), ("inside", "10.0.0", "2001:db8:2")]
+        {
             let far = port(&name, interface);
             plug(switch, interface, (&namespace, interface), &far)?;
-            namespace.ip(&format!("address add {network}.{number}/24 dev {interface}"))?;
+            namespace.ip(&format!("address add {v4}.{number}/24 dev {interface}"))?;
+            namespace.ip(&format!("address add {v6}::{number}/64 dev {interface} nodad"))?;
             // What the balancer's XDP program sends has to arrive.
             xdp::attach(switch, &far, Verdict::Pass, directory.path())?;
         }

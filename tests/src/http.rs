@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -27,7 +27,7 @@ impl Connection {
     }
 
     /// The same from one of the addresses that the namespace has.
-    pub fn open_from(client: Ipv4Addr, server: SocketAddr) -> Result<Self> {
+    pub fn open_from(client: IpAddr, server: SocketAddr) -> Result<Self> {
         let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
         socket.bind(&SocketAddr::from((client, 0)).into()).with_context(|| format!("bind to {client}"))?;
         socket

@@ -1,6 +1,6 @@
 //! Long downloads over one connection each, so that a test sees which connections go on while it changes something.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,11 +31,16 @@ struct Stream {
 
 impl Streams {
     /// Starts one from each of these addresses of `client`; `files` is what the web servers serve.
-    pub fn start(client: &Namespace, from: &[Ipv4Addr], vip: SocketAddr, files: &Path) -> Result<Self> {
+    pub fn start(
+        client: &Namespace,
+        from: &[impl Into<IpAddr> + Copy],
+        vip: SocketAddr,
+        files: &Path,
+    ) -> Result<Self> {
         let content: Vec<u8> = (0..SIZE / 4).flat_map(u32::to_be_bytes).collect();
         std::fs::write(files.join("film"), content)?;
-        let start = |address: &Ipv4Addr| {
-            let (received, address) = (Arc::<AtomicU64>::default(), *address);
+        let start = |address: IpAddr| {
+            let received = Arc::<AtomicU64>::default();
             let counter = Arc::clone(&received);
             let thread = client.spawn(move || {
                 let mut connection = Connection::open_from(address, vip)?;
@@ -45,7 +50,7 @@ impl Streams {
             })?;
             Ok(Stream { received, thread })
         };
-        let streams = Self(from.iter().map(start).collect::<Result<_>>()?);
+        let streams = Self(from.iter().map(|&address| start(address.into())).collect::<Result<_>>()?);
         ensure!(streams.go_on()? == from.len(), "not all downloads began: {:?}", streams.failures());
         Ok(streams)
     }
