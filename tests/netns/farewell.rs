@@ -25,11 +25,8 @@ struct Idle {
 }
 
 impl Idle {
-    /// Between `from`, a host of the site, and the first real server.
-    fn open(site: &Site, from: &Namespace, vip: SocketAddr) -> Result<Self> {
-        let server = &site.servers[0];
-        let address = SocketAddr::new(server.address(vip.ip()).ip(), PORT);
-        let listener = server.namespace.inside(|| TcpListener::bind(address))??;
+    /// Between `from`, a host of the site, and who listens behind the VIP.
+    fn open(from: &Namespace, vip: SocketAddr, listener: &TcpListener) -> Result<Self> {
         let client = from.inside(|| TcpStream::connect_timeout(&vip, LATE))??;
         let (server, _) = listener.accept()?;
         for end in [&client, &server] {
@@ -78,9 +75,12 @@ fn every_way(take_out: impl Fn(&Daemon, &str) -> Result<()>) -> Result<()> {
     let vips = [(VIP4, 80).into(), (VIP6, 80).into()];
     let daemon = daemon(&site, &vips.map(|vip| virtual_server(&site, vip)).concat())?;
     for (vip, name) in vips.into_iter().zip(["four", "six"]) {
-        let ends = [&site.client, &site.servers[0].namespace];
+        let server = &site.servers[0];
+        let address = SocketAddr::new(server.address(vip.ip()).ip(), PORT);
+        let listener = server.namespace.inside(|| TcpListener::bind(address))??;
+        let ends = [&site.client, &server.namespace];
         let idle: Vec<Idle> =
-            ends.into_iter().map(|from| Idle::open(&site, from, vip)).collect::<Result<_>>()?;
+            ends.into_iter().map(|from| Idle::open(from, vip, &listener)).collect::<Result<_>>()?;
         part(&idle, || take_out(&daemon, name))?;
     }
     Ok(())
