@@ -6,7 +6,7 @@ use lb_common::{
     addr::{V4, V6},
     hash::HashKey,
     mark::{MarkPrefix, MarkRule},
-    service::{Interface, RealServer, ServiceKey, VipKey, VirtualServer},
+    service::{Interface, RealServer, ServiceKey, VipKey, VirtualServer, real_server},
     virtual_mac::VirtualMacKey,
     vlan::VlanKey,
 };
@@ -137,7 +137,9 @@ pub fn diff(old: &Wanted, new: &Wanted) -> Vec<Write> {
 /// Whether connections must look again at their route and their real server.
 #[must_use]
 pub fn needs_new_generation(writes: &[Write]) -> bool {
-    let flags = |server: &Option<RealServer>| server.as_ref().map(|server| server.flags);
+    // What packets do not ask for makes none of them look again.
+    let flags =
+        |server: &Option<RealServer>| server.as_ref().map(|server| server.flags & !real_server::ALIVE);
     writes.iter().any(|write| match write {
         Write::Interface(_) => true,
         Write::RealServer(change) => flags(&change.old) != flags(&change.new),

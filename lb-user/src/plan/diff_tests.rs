@@ -10,7 +10,7 @@ use super::{
     fixture::{World, member, pool, virtual_server},
     needs_new_generation,
 };
-use crate::config::model::VirtualServer;
+use crate::config::model::{OnDown, VirtualServer};
 
 fn apply(wanted: &mut Wanted, write: Write) {
     match write {
@@ -159,4 +159,12 @@ fn connections_look_again_when_an_interface_or_the_presence_of_a_real_server_cha
         assert_eq!(needs_new_generation(&diff(&start, &new)), needed, "{:?}", new.real_servers);
     }
     assert_eq!(start.real_servers[&0].flags, real_server::PRESENT | real_server::ALIVE);
+
+    let mut keeps = |alive| {
+        let server = VirtualServer { on_down: OnDown::Keep, ..virtual_server("web", &["192.0.2.10:80"]) };
+        world.plan(&[(server, Pool { members: vec![PoolMember { alive, ..real }], sorry: false })]).unwrap()
+    };
+    let writes = diff(&keeps(true), &keeps(false));
+    assert!(writes.iter().any(|write| matches!(write, Write::RealServer(_))), "{writes:?}");
+    assert!(!needs_new_generation(&writes), "{writes:?}");
 }
