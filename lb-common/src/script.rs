@@ -19,16 +19,18 @@ pub struct Script {
     pub count: u32,
     /// The position of the next one, from the first.
     pub next: u32,
+    /// How far it is from one to the one after it, at most `count`.
+    pub stride: u32,
     /// Offset of the last word of the client's address in the frame.
     pub address: u32,
     /// Offset of the client's port.
     pub port: u32,
     /// Offset of the IPv4 header's checksum; 0 when there is none.
-    pub network_checksum: u32,
+    pub network_checksum: u16,
+    /// Offset of the transport checksum.
+    pub transport_checksum: u16,
     /// The folded sum of the IPv4 header without the client's address.
     pub network_sum: u32,
-    /// Offset of the transport checksum.
-    pub transport_checksum: u32,
     /// The folded sum of segment and pseudo-header without the client.
     pub transport_sum: u32,
     /// Where the measured program is in the table of programs.

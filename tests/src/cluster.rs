@@ -23,9 +23,9 @@ use crate::{Namespace, nginx};
 pub const VIP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 100);
 /// The real servers' gateway: an address of the balancer that owns [`VIP`].
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
-/// The same for IPv6.
+/// The address that clients of IPv6 use.
 pub const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x100);
-/// The same for IPv6.
+/// The real servers' gateway of IPv6: an address of the balancer that owns [`VIP6`].
 pub const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0xfe);
 
 /// Interfaces of a balancer, each with its bridge of the switch.

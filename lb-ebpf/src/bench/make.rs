@@ -56,8 +56,8 @@ fn make(context: &XdpContext) -> Option<u32> {
     // SAFETY: a measurement runs on one CPU at a time, and nobody writes the script meanwhile.
     let script = unsafe { &mut *SCRIPT.get_ptr_mut(0)? };
     let number = script.first + script.next;
-    let next = script.next + 1;
-    script.next = if next >= script.count { 0 } else { next };
+    let next = script.next + script.stride;
+    script.next = if next >= script.count { next - script.count } else { next };
 
     let address = (script.base + (number >> PORT_BITS)).to_be();
     let port = (LOWEST_PORT + (number & ((1 << PORT_BITS) - 1)) as u16).to_be();
@@ -66,9 +66,9 @@ fn make(context: &XdpContext) -> Option<u32> {
     put(script, script.address + 2, (address >> 16) as u16)?;
     put(script, script.port, port)?;
     if script.network_checksum != 0 {
-        put(script, script.network_checksum, !fold(script.network_sum + words))?;
+        put(script, script.network_checksum.into(), !fold(script.network_sum + words))?;
     }
-    put(script, script.transport_checksum, !fold(script.transport_sum + words + u32::from(port)))?;
+    put(script, script.transport_checksum.into(), !fold(script.transport_sum + words + u32::from(port)))?;
     let frame = data as *mut u64;
     for word in 0..FRAME / 8 {
         // SAFETY: the frame has so many bytes; it begins at an address that is a multiple of 8, as every XDP frame of a test run.

@@ -69,14 +69,15 @@ impl Frames {
             base,
             first,
             count,
+            stride: stride(count),
             address: (network + if reply { address_end } else { source_end } - 4) as u32,
             port: (transport + if reply { 2 } else { 0 }) as u32,
-            transport_checksum: transport_checksum as u32,
+            transport_checksum: transport_checksum as u16,
             transport_sum: take(&mut bytes, transport_checksum)?,
             ..Script::default()
         };
         if v4 {
-            script.network_checksum = (network + 10) as u32;
+            script.network_checksum = (network + 10) as u16;
             script.network_sum = take(&mut bytes, network + 10)?;
         }
         for (word, bytes) in script.frame.iter_mut().zip(bytes.as_chunks::<8>().0) {
@@ -127,6 +128,25 @@ impl Frames {
     }
 }
 
+/// So many of the script's frames have been made.
+pub(crate) fn pass(script: &mut Script, frames: u32) -> Result<()> {
+    let steps = u64::from(frames) * u64::from(script.stride);
+    let next = (u64::from(script.next) + steps) % u64::from(script.count);
+    script.next = u32::try_from(next)?;
+    Ok(())
+}
+
+/// How far to go from one client to the next so that all have their turn and neighbours do not follow each other: entries that
+/// lie in memory as they were made would be fetched before they are asked for.
+fn stride(count: u32) -> u32 {
+    let golden = (f64::from(count) * 0.618) as u32;
+    (golden.max(1)..=count).find(|&stride| gcd(stride, count) == 1).unwrap_or(1)
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
 /// Clears a checksum; what the sum was.
 fn take(bytes: &mut [u8], offset: usize) -> Result<u32> {
     let field = bytes.get_mut(offset..offset + 2).context("a checksum behind the frame")?;
@@ -138,6 +158,22 @@ fn take(bytes: &mut [u8], offset: usize) -> Result<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_client_has_its_turn_and_neighbours_are_far_apart() {
+        for count in [1, 2, 6, 1_000, 10_000] {
+            let mut script = Script { count, stride: stride(count), ..Script::default() };
+            let mut seen = vec![false; count as usize];
+            for _ in 0..count {
+                assert!(!std::mem::replace(&mut seen[script.next as usize], true));
+                pass(&mut script, 1).unwrap();
+            }
+            assert_eq!(script.next, 0);
+            pass(&mut script, u32::MAX).unwrap();
+            assert!(script.next < count);
+        }
+        assert!((600..1_000).contains(&stride(1_000)));
+    }
 
     #[test]
     fn the_parts_of_a_script_make_the_frame_of_a_client() {
@@ -174,10 +210,10 @@ mod tests {
             let word = u32::from_ne_bytes(address);
             let words = (word >> 16) + (word & 0xffff);
             if script.network_checksum != 0 {
-                put(script.network_checksum, &fold(script.network_sum + words));
+                put(script.network_checksum.into(), &fold(script.network_sum + words));
             }
             let port = u32::from(1029u16.to_be());
-            put(script.transport_checksum, &fold(script.transport_sum + words + port));
+            put(script.transport_checksum.into(), &fold(script.transport_sum + words + port));
             assert_eq!(made, expected, "{peer} {direction:?} {segment:?}");
         }
     }

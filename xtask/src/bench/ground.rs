@@ -12,7 +12,7 @@ use lb_common::script::{Script, name};
 use lb_tests::{Daemon, Namespace, Shape, Site, process, wait_until};
 use serde::{Deserialize, Serialize};
 
-use super::frame::{Direction, Frames, Segment};
+use super::frame::{Direction, Frames, Segment, pass};
 use super::host::{self, Interface};
 use super::programs::Programs;
 use super::service::{self, Service};
@@ -172,7 +172,7 @@ impl Ground {
         };
         script.egress = egress.index;
         self.programs.follow(script)?;
-        script.next = (script.next + frames) % script.count;
+        pass(script, frames)?;
         let (programs, helpers) = (&self.programs, &self.helpers);
         origin.inside(|| {
             let processor = host::stay_on_one_processor()?;

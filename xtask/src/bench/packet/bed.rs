@@ -14,6 +14,7 @@ use lb_tests::{Daemon, Shape, Site};
 use super::case::{Case, Kind};
 use super::{Batch, Filled};
 use crate::bench::Subject;
+use crate::bench::frame::pass;
 use crate::bench::host::{self, Interface, SILENT};
 use crate::bench::programs::{self, Programs};
 
@@ -81,7 +82,7 @@ impl Bench {
     /// Runs a case over all its clients and looks how they ended.
     pub(super) fn check(&mut self, case: &mut Case) -> Result<()> {
         let Some(expected) = case.outcome else { return Ok(()) };
-        let frames = case.clients.min(case.batch.max(case.pool));
+        let frames = case.script.count.min(case.batch.max(case.pool));
         let before = self.ended()?;
         self.batch(case, case.program, frames)?;
         let after = self.ended()?;
@@ -117,8 +118,7 @@ impl Bench {
         self.programs.follow(&case.script)?;
         let (_, time) = self.programs.run(frames, case.ingress)?;
         if program != slot::EMPTY {
-            let next = u64::from(case.script.next) + u64::from(frames);
-            case.script.next = u32::try_from(next % u64::from(case.clients))?;
+            pass(&mut case.script, frames)?;
         }
         Ok(time)
     }
